@@ -1,0 +1,89 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from maskmtl.networks import SHARING, MaskMTL, NonLocalBlock, count_values
+from maskmtl.tasks import TASKS
+
+
+def test_the_counts_of_figure_1():
+    model = MaskMTL(TASKS, nonlocal_block=False)
+    assert count_values(model.encoder) == 279_680  # the paper's "0.3M parameters in our convolutional encoder"
+    assert count_values(model) == 11_740_871
+    assert count_values(model.sharing.heads["age"]) == 6912 * 896 + 896 + 896 * 896 + 896 + 896 + 1
+    assert count_values(model.sharing.heads["gender"]) == 2016 * 896 + 896 + 896 * 896 + 896 + 896 + 1
+    assert count_values(model.sharing.heads["ethnicity"]) == 224 * 896 + 896 + 896 * 896 + 896 + 5 * 896 + 5
+
+
+def test_the_count_of_the_nonlocal_block():
+    # three embeddings to 96 channels, one back to 192, and a batch norm with its statistics
+    assert count_values(NonLocalBlock(192)) == 3 * (192 * 96 + 96) + (96 * 192 + 192) + 4 * 192 == 74_976
+    assert count_values(MaskMTL(TASKS)) == 11_740_871 + 74_976
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes(sharing, channels):
+    model = MaskMTL(TASKS, sharing=sharing, channels=channels).eval()
+    sizes = {}
+    model.encoder_conv.register_forward_hook(lambda *a: sizes.update(conv=tuple(a[2].shape)))
+    model.encoder.register_forward_hook(lambda *a: sizes.update(encoder=tuple(a[2].shape)))
+    outputs = model(torch.rand(2, channels, 48, 48))
+    assert sizes == {"conv": (2, 192, 24, 24), "encoder": (2, 192, 6, 6)}
+    assert {name: tuple(out.shape) for name, out in outputs.items()} == {
+        "age": (2, 1),
+        "gender": (2, 1),
+        "ethnicity": (2, 5),
+    }
+
+
+def test_pooling_before_the_activation_changes_nothing():
+    model = MaskMTL(TASKS).eval()
+    encoder, x = model.encoder, torch.rand(2, 1, 48, 48)
+    plain = F.max_pool2d(F.leaky_relu(encoder.norm1(encoder.conv1(x)), 0.3), 2)
+    plain = F.avg_pool2d(F.leaky_relu(encoder.norm2(encoder.conv2(plain)), 0.3), 4)
+    torch.testing.assert_close(encoder(x), plain)
+
+
+def test_each_task_joins_at_its_depth():
+    model = MaskMTL(TASKS).eval()
+    x = torch.rand(1, 1, 48, 48)
+    model(x)["gender"].sum().backward()
+    assert model.sharing.blocks[0].conv.weight.grad is not None
+    assert model.sharing.blocks[1].conv.weight.grad is None  # ethnicity's own convolution
+    model.zero_grad()
+    model(x)["age"].sum().backward()
+    assert model.sharing.blocks[0].conv.weight.grad is None  # age reads the encoder only
+    model(x)["ethnicity"].sum().backward()
+    assert model.sharing.blocks[0].conv.weight.grad is not None  # ethnicity continues from gender
+
+
+def test_nonlocal_block_starts_as_the_identity_and_attends_by_hand():
+    torch.manual_seed(0)
+    block = NonLocalBlock(4).eval()
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(block(x), x)
+
+    block.norm.weight.data.fill_(1.0)
+    block.requires_grad_(False)
+    theta, phi, g = (m(x).flatten(2).transpose(1, 2) for m in (block.theta, block.phi, block.g))  # (B, 9, 2)
+    expected = torch.zeros(2, 9, 2)
+    for b in range(2):
+        for i in range(9):
+            weights = torch.tensor([float(theta[b, i] @ phi[b, j]) for j in range(9)]).exp()
+            expected[b, i] = sum(weights[j] / weights.sum() * g[b, j] for j in range(9))
+    y = block.norm(block.w(expected.transpose(1, 2).reshape(2, 2, 3, 3)))
+    torch.testing.assert_close(block(x), x + y, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(block.attention(x).sum(-1), torch.ones(2, 9))
+
+
+def test_wrong_input_and_configuration_are_refused():
+    model = MaskMTL(TASKS)
+    with pytest.raises(ValueError, match=r"images should be \(B, 1, 48, 48\), got \(1, 3, 48, 48\)"):
+        model(torch.rand(1, 3, 48, 48))
+    with pytest.raises(ValueError, match=r"sharing should be one of .* got 'telepathy'"):
+        MaskMTL(TASKS, sharing="telepathy")
+    with pytest.raises(ValueError, match=r"channels should be 1 \(grey\) or 3 \(RGB\), got 2"):
+        MaskMTL(TASKS, channels=2)
+    with pytest.raises(ValueError, match="for hierarchical sharing"):
+        MaskMTL({"glasses": TASKS["gender"]})

@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from maskmtl.tasks import TASKS, Classes, Scalar, Target, TaskSpec
+
+BINARY, THREE, YEARS = Classes(("no", "yes")), Classes(("a", "b", "c")), Scalar("years", 0, 116, mean=30, std=20)
+
+
+def test_two_classes_share_one_logit():
+    logits = torch.tensor([[0.0], [math.log(3)]])
+    assert BINARY.out_features == 1
+    torch.testing.assert_close(BINARY.probabilities(logits), torch.tensor([[0.5, 0.5], [0.25, 0.75]]))
+    # -log 0.75 for a yes, -log 0.25 for a no
+    torch.testing.assert_close(BINARY.loss(logits[1:], torch.tensor([1.0])), torch.tensor([-math.log(0.75)]))
+    torch.testing.assert_close(BINARY.loss(logits[1:], torch.tensor([0.0])), torch.tensor([-math.log(0.25)]))
+    assert BINARY.decode(torch.tensor([[-0.1], [0.1]])).tolist() == [0, 1]
+
+
+def test_binary_score_of_the_first_class_is_the_negative_logit():
+    logits = torch.tensor([[2.0], [-3.0]])
+    assert BINARY.score(logits, 1).tolist() == [2, -3]
+    assert BINARY.score(logits, 0).tolist() == [-2, 3]
+    assert BINARY.score(logits).tolist() == [2, 3]  # of the predicted class
+    assert BINARY.score(logits, torch.tensor([1, 0])).tolist() == [2, 3]
+
+
+def test_classes_by_hand():
+    logits = torch.log(torch.tensor([[1.0, 2.0, 5.0]]))
+    torch.testing.assert_close(THREE.probabilities(logits), torch.tensor([[0.125, 0.25, 0.625]]))
+    torch.testing.assert_close(THREE.loss(logits, torch.tensor([1.0])), torch.tensor([math.log(4)]))
+    assert THREE.decode(logits).item() == 2
+    torch.testing.assert_close(THREE.score(logits, 0), torch.tensor([0.0]))
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_score_refuses_an_index_out_of_range(index):
+    with pytest.raises(ValueError, match=rf"index should be in 0\.\.2 .* got {index}"):
+        THREE.score(torch.zeros(1, 3), index)
+
+
+def test_scalar_works_in_standard_units_and_answers_in_years():
+    logits = torch.tensor([[0.5], [-9.0], [9.0]])
+    assert YEARS.decode(logits).tolist() == [40, 0, 116]  # 30 + 20 x 0.5, then the ends of the range
+    torch.testing.assert_close(YEARS.loss(logits[:1], torch.tensor([50.0])), torch.tensor([0.5]))
+    squared = Scalar("years", 0, 116, mean=30, std=20, criterion="mse")
+    torch.testing.assert_close(squared.loss(logits[:1], torch.tensor([60.0])), torch.tensor([1.0]))
+
+
+@pytest.mark.parametrize("spec", TASKS.values(), ids=lambda spec: spec.name)
+def test_every_task_keeps_its_contract(spec):
+    assert isinstance(spec.target, Target)
+    assert TaskSpec.from_json(spec.to_json()) == spec
+    logits, y = torch.randn(7, spec.target.out_features), torch.zeros(7)
+    for result in (spec.target.loss(logits, y), spec.target.decode(logits), spec.target.score(logits)):
+        assert result.shape == (7,)
+        assert result.isfinite().all()
+
+
+def test_wrong_definitions_are_refused():
+    with pytest.raises(ValueError, match="at least two classes"):
+        Classes(("one",))
+    with pytest.raises(ValueError, match=r"criterion should be one of \['l1', 'mse'\], got 'huber'"):
+        Scalar("years", 0, 1, criterion="huber")
+    with pytest.raises(ValueError, match="std should be positive"):
+        Scalar("years", 0, 1, std=0)
+    with pytest.raises(ValueError, match="kind of task 'x'"):
+        TaskSpec.from_json({"name": "x", "kind": "Mystery"})
