@@ -1,0 +1,139 @@
+"""A data set on disk: one table of faces, their pixels and landmarks."""
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from maskmtl.masks.landmarks import Landmarks
+from maskmtl.paths import DEMO, cache_folder
+from maskmtl.splits import PROTOCOLS, SPLITS
+
+MANIFEST, PIXELS, LANDMARKS, REJECTED, INFO = (
+    "manifest.parquet",
+    "faces.u8",
+    "landmarks.npz",
+    "rejected.csv",
+    "prepare.json",
+)
+FORMAT = 1
+Progress = Callable[[int, int | None], object]
+
+
+class Pixels:
+    """(N, S, S, 3) uint8 RGB images that are read from disk when they are indexed; select() copies none."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray | None = None) -> None:
+        self._images = images
+        self._rows = np.arange(len(images)) if rows is None else rows
+        self.shape = (len(self._rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: int | np.integer | slice | np.ndarray | Sequence[int]) -> np.ndarray:
+        """One image for an integer, else a stack of them."""
+        return np.asarray(self._images[self._rows[key]])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def select(self, rows: np.ndarray) -> "Pixels":
+        return Pixels(self._images, self._rows[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Faces ready for use; row i of the table, of the images and of the landmarks are the same face.
+
+    table: face_id, group_id, digest, path, split, excluded (a reason, or ""), age (years), gender, ethnicity (float,
+        NaN where there is no annotation), and whatever columns the source had.
+    images: Pixels, (N, S, S, 3) uint8 RGB, aligned as UTKFace does.
+    landmarks: Landmarks of N faces.
+    rejected: path and reason of each picture that was not taken.
+    """
+
+    table: pd.DataFrame
+    images: Pixels
+    landmarks: Landmarks
+    rejected: pd.DataFrame
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def select(self, rows: np.ndarray | Sequence[int]) -> "Faces":
+        """The faces at these indices, or where a boolean array is True."""
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return Faces(table, self.images.select(rows), self.landmarks.select(rows), self.rejected, self.name)
+
+    def in_split(self, split: str) -> "Faces":
+        """The faces of one split."""
+        if split not in SPLITS:
+            raise ValueError(f"split should be one of {list(SPLITS)}, got {split!r}")
+        return self.select((self.table["split"] == split).to_numpy())
+
+
+def is_prepared(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() and (folder / INFO).is_file()
+
+
+def load_faces(folder: Path, protocol: str = "random") -> Faces:
+    """Open a prepared folder; the pixels are mapped, not read."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol should be one of {list(PROTOCOLS)}, got {protocol!r}")
+    if not is_prepared(folder):
+        raise ValueError(f"faces should be a folder made by `maskmtl prepare`, got {str(folder)!r}")
+    info = json.loads((folder / INFO).read_text())
+    if info["format"] != FORMAT:
+        raise ValueError(f"prepared folder should have format {FORMAT}, got {info['format']}: prepare it again")
+    table = pd.read_parquet(folder / MANIFEST)
+    table.insert(4, "split", table[protocol])
+    table = table.drop(columns=list(PROTOCOLS))
+    shape = (len(table), info["size"], info["size"], 3)
+    images = np.memmap(folder / PIXELS, np.uint8, "r", shape=shape) if len(table) else np.zeros(shape, np.uint8)
+    rejected = pd.read_csv(folder / REJECTED)
+    return Faces(table, Pixels(images), Landmarks.load(folder / LANDMARKS), rejected, folder.resolve().name)
+
+
+def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress: Progress | None = None) -> Faces:
+    """Open a prepared folder, 'demo' (the composite faces), or any source that `maskmtl prepare` reads.
+
+    Sources that are not prepared are prepared on the fly: the demo faces once, into the user's cache folder; others
+    into a temporary folder that goes with the returned object, and without splits.
+    """
+    from maskmtl.prepare import prepare  # prepare itself imports this module
+
+    if str(source) == "demo":
+        index = DEMO / "faces.csv"
+        if not index.is_file():
+            raise ValueError("faces should be 'demo', whose folder data/demo is missing: run `maskmtl demo` to make it")
+        folder = cache_folder() / f"demo-{FORMAT}-{index.stat().st_mtime_ns:x}"
+        if not is_prepared(folder):
+            prepare(index, folder, align=False, progress=progress, overwrite=True)
+        faces = load_faces(folder, protocol)
+        return replace(faces, table=faces.table.assign(split=None), name="demo")
+    path = Path(source)
+    if is_prepared(path):
+        return load_faces(path, protocol)
+    temporary = tempfile.mkdtemp(prefix="maskmtl-")
+    try:
+        folder = Path(temporary) / (path.resolve().name.split(".")[0] or "faces")
+        prepare(path, folder, progress=progress)
+        faces = load_faces(folder, protocol)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    weakref.finalize(faces.images._images, shutil.rmtree, temporary, ignore_errors=True)
+    return replace(faces, table=faces.table.assign(split=None, excluded=""))

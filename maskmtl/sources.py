@@ -1,0 +1,183 @@
+"""Where faces come from: the UTKFace archive, a folder, or a CSV; each picture with its annotations.
+
+Nothing is guessed: a name or row that lacks an annotation is reported with its reason.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from maskmtl.tasks import TASKS, Classes, Scalar
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_UTKFACE_START = re.compile(r"\d+_")
+_CAPTURED = re.compile(r"\d{8,}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture before it is decoded: bytes and annotations, or the reason why it can't be used."""
+
+    path: str
+    data: bytes = b""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not PurePosixPath(name).name.startswith(".")
+
+
+def stem(path: str) -> str:
+    """The path without its folder's suffixes: a/b.jpg.chip.jpg -> a/b."""
+    pure = PurePosixPath(path)
+    name = pure.name.split(".")[0]
+    if name.lower().endswith(("jpg", "png")) and name[:-3].isascii() and name[:-3][-1:].isdigit():
+        name = name[:-3]  # one name of the official archive lacks its dot
+    return str(pure.with_name(name.strip() or pure.name))
+
+
+def label_problem(labels: Mapping[str, Any]) -> str | None:
+    """Why these labels can't be used, or None. A missing label (NaN) is allowed; one out of range is not."""
+    for name, value in labels.items():
+        if pd.isna(value):
+            continue
+        target = TASKS[name].target
+        if isinstance(target, Classes):
+            valid = value in range(len(target.names))
+            expected = f"0..{len(target.names) - 1} ({', '.join(target.names)})"
+        else:
+            valid = target.low <= value <= target.high
+            expected = f"{target.low:g}..{target.high:g} {target.unit}"
+        if not valid:
+            return f"{name} should be in {expected}, got {value:g}"
+    return None
+
+
+def looks_like_utkface(names: list[str]) -> bool:
+    """True when most names start with [number]_, as UTKFace's do."""
+    hits = sum(bool(_UTKFACE_START.match(PurePosixPath(name).name)) for name in names)
+    return hits * 2 > len(names)
+
+
+def parse_utkface(path: str) -> tuple[dict[str, Any], str | None]:
+    """Annotations in a name [age]_[gender]_[ethnicity]_[yyyymmddHHMMSSFFF].jpg(.chip.jpg), and a reason if unusable."""
+    fields = PurePosixPath(stem(path)).name.split("_")
+    if len(fields) != 4 or not all(fields):
+        present = sum(bool(f) for f in fields)
+        return {}, f"the name should have 4 fields, age_gender_ethnicity_captured, got {present}"
+    if not all(f.isdecimal() for f in fields[:3]) or not _CAPTURED.match(fields[3]):
+        return {}, f"the name should have numbers age_gender_ethnicity_yyyymmdd..., got {'_'.join(fields)!r}"
+    labels: dict[str, Any] = {name: float(f) for name, f in zip(TASKS, fields, strict=False)}
+    return {**labels, "captured": fields[3]}, label_problem(labels)
+
+
+def read_source(source: Path) -> tuple[Iterator[Picture], int | None, bool]:
+    """Open a source of faces.
+
+    Returns:
+        its pictures, their number where it is known beforehand, and whether they are aligned crops with UTKFace names.
+    """
+    if not source.exists():
+        raise ValueError(f"source should be an archive, a folder or a CSV, got {str(source)!r}, which does not exist")
+    if source.is_dir():
+        files = sorted(p for p in source.rglob("*") if p.is_file() and is_image(p.name))
+        names = [p.relative_to(source).as_posix() for p in files]
+        if not names:
+            raise ValueError(f"folder should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}")
+        utkface = looks_like_utkface(names)
+        return _from_folder(files, names, utkface), len(names), utkface
+    if source.name.lower().endswith(ARCHIVE_SUFFIXES):
+        return _from_archive(source), None, True
+    if source.suffix.lower() == ".csv":
+        table = _read_csv(source)
+        return _from_table(table, source.parent), len(table), False
+    raise ValueError(f"source should be a folder, a .tar.gz or a .csv, got {str(source)!r}")
+
+
+def _utkface_picture(path: str, data: bytes) -> Picture:
+    columns, reason = parse_utkface(path)
+    return Picture(path, data, columns, reason)
+
+
+def _from_folder(files: list[Path], names: list[str], utkface: bool) -> Iterator[Picture]:
+    for file, name in zip(files, names, strict=True):
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            yield Picture(name, reason=f"the file can't be read: {error.strerror}")
+            continue
+        yield _utkface_picture(name, data) if utkface else Picture(name, data)
+
+
+def _from_archive(source: Path) -> Iterator[Picture]:
+    try:
+        with tarfile.open(source, "r|*") as archive:
+            for member in archive:
+                if member.isfile() and is_image(member.name):
+                    file = archive.extractfile(member)
+                    assert file is not None  # isfile() was true
+                    path = PurePosixPath(member.name)
+                    yield _utkface_picture(
+                        str(path.relative_to(path.parts[0])) if len(path.parts) > 1 else str(path), file.read()
+                    )
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(
+            f"archive should be a whole .tar.gz, got {str(source)!r}, which breaks off: {error}"
+        ) from error
+
+
+def _read_csv(source: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(source)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"CSV should have a header with a column 'path', got {str(source)!r}: {error}") from error
+    if "path" not in table or table["path"].isna().any():
+        raise ValueError(f"CSV should have a column 'path', filled in every row, got columns {list(table.columns)}")
+    reserved = sorted({"digest", "group_id", "face_id", "excluded"} & set(table.columns))
+    if reserved:
+        raise ValueError(f"CSV columns {reserved} are names that the manifest makes itself: rename them")
+    return table
+
+
+def _from_table(table: pd.DataFrame, folder: Path) -> Iterator[Picture]:
+    for row in table.to_dict("records"):
+        path = str(row.pop("path"))
+        labels, reason = _own_labels(row)
+        data = b""
+        if reason is None:
+            try:
+                data = (folder / path).read_bytes()
+            except OSError as error:
+                reason = f"the file can't be read: {error.strerror}"
+        yield Picture(path, data, {**row, **labels}, reason)
+
+
+def _own_labels(row: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
+    """Labels of a CSV row: numbers as UTKFace codes them, or the classes' names."""
+    labels: dict[str, float] = {}
+    for name, spec in TASKS.items():
+        value = row.get(name, float("nan"))
+        if isinstance(value, str):
+            names = spec.target.names if isinstance(spec.target, Classes) else ()
+            text = value.strip().lower()
+            if text in names:
+                value = names.index(text)
+            else:
+                try:
+                    value = float(text)
+                except ValueError:
+                    expected = (
+                        list(names) or f"a number of {spec.target.unit}"
+                        if isinstance(spec.target, Scalar)
+                        else list(names)
+                    )
+                    return {}, f"{name} should be one of {expected}, got {value!r}"
+        labels[name] = float(value)
+    return labels, label_problem(labels)

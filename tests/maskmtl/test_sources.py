@@ -1,0 +1,113 @@
+import tarfile
+
+import pandas as pd
+import pytest
+
+from maskmtl.sources import looks_like_utkface, parse_utkface, read_source, stem
+
+
+def test_a_utkface_name():
+    columns, reason = parse_utkface("26_1_3_20170117154900123.jpg.chip.jpg")
+    assert reason is None
+    assert columns == {"age": 26, "gender": 1, "ethnicity": 3, "captured": "20170117154900123"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "24_0_1_20170116220224657 .jpg.chip.jpg",  # a blank
+        "55_0_0_20170116232725357jpg.chip.jpg",  # no dot
+        "14_0_0_2017011022340900.jpg.chip.jpg",  # a digit less
+        "28_1_2_201701161846515488.jpg.chip.jpg",  # a digit more
+    ],
+)
+def test_odd_names_of_the_archive_that_have_all_fields(name):
+    columns, reason = parse_utkface(name)
+    assert reason is None
+    assert columns["age"] == int(name[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("61_1_20170109142408075.jpg.chip.jpg", "4 fields, age_gender_ethnicity_captured, got 3"),
+        ("39_1_20170116174525125.jpg.chip.jpg", "4 fields, age_gender_ethnicity_captured, got 3"),
+        ("53__0_20170116184028385.jpg.chip.jpg", "4 fields, age_gender_ethnicity_captured, got 3"),
+        ("x_1_0_20170116184028385.jpg", "should have numbers"),
+        ("1_1_0_yesterday.jpg", "should have numbers"),
+        ("117_0_0_20170116184028385.jpg", r"age should be in 0..116 years, got 117"),
+        ("20_2_0_20170116184028385.jpg", r"gender should be in 0..1 \(male, female\), got 2"),
+        ("20_1_5_20170116184028385.jpg", r"ethnicity should be in 0..4 .*, got 5"),
+    ],
+)
+def test_names_that_are_not_guessed_at(name, reason):
+    with pytest.raises(AssertionError, match=reason):
+        assert parse_utkface(name)[1] is None, parse_utkface(name)[1]
+
+
+def test_stem():
+    assert stem("part1/20_1_0_20170116184028385.jpg.chip.jpg") == "part1/20_1_0_20170116184028385"
+    assert stem("55_0_0_20170116232725357jpg.chip.jpg") == "55_0_0_20170116232725357"
+    assert stem("anna.png") == "anna"
+
+
+def test_which_names_are_utkface():
+    assert looks_like_utkface(["1_0_0_20170101.jpg", "61_1_20170109142408075.jpg", "x.jpg"])
+    assert not looks_like_utkface(["IMG_0001.jpg", "anna.png"])
+
+
+def test_a_folder_of_own_pictures_has_no_labels_and_asks_for_alignment(tmp_path, demo_face_paths):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "anna.jpg").write_bytes(demo_face_paths[0].read_bytes())
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / ".hidden.jpg").write_bytes(b"")
+    pictures, total, aligned = read_source(tmp_path)
+    assert (total, aligned) == (1, False)
+    assert [(p.path, dict(p.columns)) for p in pictures] == [("a/anna.jpg", {})]
+
+
+def test_a_csv_with_own_columns(tmp_path, demo_face_paths):
+    (tmp_path / "anna.jpg").write_bytes(demo_face_paths[0].read_bytes())
+    rows = [("anna.jpg", 31, "Female", "asian", "hall"), ("gone.jpg", 3, "male", "white", "yard")]
+    rows += [
+        ("anna.jpg", 31, "woman", "asian", "hall"),
+        ("anna.jpg", 131, "female", "asian", "hall"),
+        ("anna.jpg", None, None, None, "hall"),
+    ]
+    pd.DataFrame(rows, columns=["path", "age", "gender", "ethnicity", "site"]).to_csv(tmp_path / "own.csv", index=False)
+    good, gone, word, old, unlabelled = read_source(tmp_path / "own.csv")[0]
+    assert good.reason is None and dict(good.columns) == {"age": 31, "gender": 1, "ethnicity": 2, "site": "hall"}
+    assert "can't be read" in gone.reason
+    assert "gender should be one of ['male', 'female'], got 'woman'" in word.reason
+    assert "age should be in 0..116 years, got 131" in old.reason
+    assert unlabelled.reason is None and pd.isna(unlabelled.columns["age"]) and pd.isna(unlabelled.columns["gender"])
+
+
+def test_sources_that_can_not_be_used(tmp_path):
+    with pytest.raises(ValueError, match="which does not exist"):
+        read_source(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="folder should hold pictures"):
+        read_source(tmp_path)
+    (tmp_path / "a.csv").write_text("file,age\nx.jpg,3\n")
+    with pytest.raises(ValueError, match=r"column 'path', filled in every row, got columns \['file', 'age'\]"):
+        read_source(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("")
+    with pytest.raises(ValueError, match="CSV should have a header"):
+        read_source(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("path,digest\nx.jpg,3\n")
+    with pytest.raises(ValueError, match="rename them"):
+        read_source(tmp_path / "c.csv")
+    (tmp_path / "d.zip").write_text("")
+    with pytest.raises(ValueError, match=r"folder, a \.tar\.gz or a \.csv"):
+        read_source(tmp_path / "d.zip")
+
+
+def test_a_broken_archive_says_so(tmp_path, demo_face_paths):
+    whole = tmp_path / "whole.tar.gz"
+    with tarfile.open(whole, "w:gz") as archive:
+        for path in demo_face_paths[:5]:
+            archive.add(path, arcname=f"UTKFace/1_0_0_2017010{path.name}")
+    assert len(list(read_source(whole)[0])) == 5
+    (tmp_path / "half.tar.gz").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"whole \.tar\.gz"):
+        list(read_source(tmp_path / "half.tar.gz")[0])
