@@ -1,0 +1,127 @@
+"""Table rows to tensors: mask variants drawn once into a small uint8 cache, light augmentation on the fly."""
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskmtl.files import write_array
+from maskmtl.manifest import Faces, Progress
+from maskmtl.masks import MASKS, mask_rng, overlay
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the grey of OpenCV and Pillow
+CHUNK = 64
+
+
+def check_masks(masks: Iterable[str]) -> tuple[str, ...]:
+    """The names as a tuple without repeats; ValueError for one that is neither 'none' nor in MASKS."""
+    names = tuple(dict.fromkeys(masks))
+    for name in names:
+        if name != "none" and name not in MASKS:
+            raise ValueError(f"mask should be one of {['none', *MASKS]}, got {name!r}")
+    if not names:
+        raise ValueError(f"masks should name at least one of {['none', *MASKS]}, got none")
+    return names
+
+
+def wear(image: np.ndarray, points: np.ndarray, face_id: str, mask: str, seed: int) -> np.ndarray:
+    """One face (H, W, 3) uint8 with a mask on, or as it is for 'none'. The same seed draws the same mask."""
+    if mask == "none":
+        return image
+    return overlay(image, points, kind=mask, rng=mask_rng(seed, face_id, mask)).image
+
+
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """(H, H, 3) uint8 -> (size, size, 3) uint8 by area averaging (cubic when it has to grow)."""
+    if image.shape[0] == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC)
+
+
+def as_tensor(images: np.ndarray, channels: int) -> Tensor:
+    """(N, S, S, 3) uint8 RGB -> (N, channels, S, S) float32 in 0..1; one channel is the luma of BT.601."""
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
+    if channels == 1:
+        x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return x
+
+
+def render(faces: Faces, mask: str, *, size: int, seed: int, progress: Progress | None = None) -> np.ndarray:
+    """Every face wearing `mask`, (N, size, size, 3) uint8, drawn by a pool of processes at the cached resolution."""
+    out = np.empty((len(faces), size, size, 3), np.uint8)
+    chunks = [range(i, min(i + CHUNK, len(faces))) for i in range(0, len(faces), CHUNK)]
+    ids = faces.table["face_id"].to_numpy()
+    jobs = (
+        (faces.images[c.start : c.stop], faces.landmarks.points[c.start : c.stop], ids[c.start : c.stop])
+        for c in chunks
+    )
+    draw = partial(_render_chunk, mask=mask, size=size, seed=seed)
+    for chunk, drawn in zip(chunks, _map(draw, jobs, parallel=mask != "none" and len(chunks) > 4), strict=True):
+        out[chunk.start : chunk.stop] = drawn
+        if progress is not None:
+            progress(chunk.stop, len(faces))
+    return out
+
+
+def _map(function, jobs: Iterator, *, parallel: bool) -> Iterator:
+    workers = os.cpu_count() or 1
+    if not parallel or workers == 1:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(function, jobs)
+
+
+def _render_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, mask: str, size: int, seed: int) -> np.ndarray:
+    images, points, ids = job
+    worn = (wear(i, p, face_id, mask, seed) for i, p, face_id in zip(images, points, ids, strict=True))
+    return np.stack([shrink(image, size) for image in worn])
+
+
+def cached_render(
+    faces: Faces, mask: str, *, size: int, seed: int, folder: Path, progress: Progress | None = None
+) -> np.ndarray:
+    """render(), kept as a file in `folder`, which is named after the faces' ids and digests: never stale."""
+    named = "".join(faces.table["face_id"] + faces.table["digest"]).encode()
+    path = folder / f"{mask}-{size}px-seed{seed}-{hashlib.blake2b(named, digest_size=8).hexdigest()}.npy"
+    if not path.is_file():
+        write_array(path, render(faces, mask, size=size, seed=seed, progress=progress))
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def augment(x: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Light augmentation: (B, C, S, S) in 0..1 -> (B, C, size, size) in 0..1.
+
+    Mirrored by half; rotated by up to 8 degrees, scaled by 0.9 to 1.1 and shifted by up to 4 % of the side; brightness
+    and contrast varied by up to 20 %. Drawn per face from `generator`.
+    """
+    n = len(x)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(n, generator=generator)
+
+    angle = uniform(-8, 8) * (torch.pi / 180)
+    scale = uniform(0.9, 1.1)
+    mirror = (torch.rand(n, generator=generator) < 0.5).float() * -2 + 1
+    theta = torch.stack(
+        [
+            torch.stack([mirror * scale * angle.cos(), -scale * angle.sin(), uniform(-0.08, 0.08)], dim=1),
+            torch.stack([mirror * scale * angle.sin(), scale * angle.cos(), uniform(-0.08, 0.08)], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(theta, [n, x.shape[1], size, size], align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    contrast, brightness = uniform(0.8, 1.2).view(-1, 1, 1, 1), uniform(0.8, 1.2).view(-1, 1, 1, 1)
+    return (((x - mean) * contrast + mean) * brightness).clamp(0, 1)

@@ -1,0 +1,358 @@
+"""One plain training loop that stops cleanly and resumes exactly.
+
+A run folder holds:
+    config.json          the configuration
+    metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds
+    model.safetensors    the weights of the best epoch by validation, with model.json (the card) and seen.npy
+    last.safetensors     weights and optimiser state after the last whole epoch; state.json says which
+All randomness of an epoch comes from (seed, epoch), so a run that resumes at an epoch's start repeats to the bit what
+it would have done undisturbed, on the same machine and number of threads.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from maskmtl import __version__
+from maskmtl.checkpoint import SEEN, best_device, load_tensors, save_model, save_tensors
+from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
+from maskmtl.files import write_array, write_json, write_text
+from maskmtl.manifest import Faces
+from maskmtl.networks import MaskMTL
+from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
+
+MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
+AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a run is made of; the defaults are the project's, `paper()` gives the paper's.
+
+    masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear.
+    age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z).
+    schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
+    precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
+    """
+
+    sharing: str = "hierarchical"
+    nonlocal_block: bool = True
+    channels: int = 1
+    protocol: str = "random"
+    masks: tuple[str, ...] = ("none", "surgical")
+    draws: int = 2
+    epochs: int = 40
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    schedule: str = "cosine"
+    age_loss: str = "l1_z"
+    augment: bool = True
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_masks(self.masks)
+        allowed = {"schedule": ("constant", "cosine"), "age_loss": tuple(AGE_LOSSES), "precision": tuple(PRECISIONS)}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} should be one of {list(values)}, got {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "draws", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} should be positive, got {getattr(self, name)}")
+
+    @staticmethod
+    def paper(**changes: Any) -> "TrainConfig":
+        """Section 3.1: Adam 1e-3, batch 32, 40 epochs, L1 on years, no augmentation, no schedule, no weight decay."""
+        paper = TrainConfig(weight_decay=0.0, schedule="constant", age_loss="l1_years", augment=False)
+        return replace(paper, **changes)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "TrainConfig":
+        return TrainConfig(**{**values, "masks": tuple(values["masks"])})
+
+
+class Stopped(Exception):
+    """The run was asked to stop; the last whole epoch is saved."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: called after each batch."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+
+
+def train(
+    faces: Faces,
+    run: Path,
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    device: str | torch.device | None = None,
+    cache: Path | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    log: Callable[[dict[str, Any]], object] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train a model on the train split, choose its epoch on the val split, and leave it in the folder `run`.
+
+    resume: go on where the run in this folder stopped, with its own configuration. cache: folder for drawn masks
+    (default: in the run folder). stop: asked after each batch; when True, Stopped is raised and nothing is lost.
+    Raises ValueError for a configuration or data that can't be trained on.
+    """
+    if resume:
+        config = _resumed_config(run, config)
+    elif run.exists() and any(run.iterdir()):
+        raise ValueError(f"run should be a new folder, got {str(run)!r}, which has files: resume it or name another")
+    config = config or TrainConfig()
+    device = torch.device(device) if device else best_device()
+    train_faces, val_faces = _training_faces(faces, "train"), _training_faces(faces, "val")
+    specs = training_specs(train_faces.table, config.age_loss)
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / "config.json", asdict(config))
+
+    folder = cache or run / "variants"
+    size = MaskMTL.input_size
+    big = round(size * MARGIN) if config.augment else size
+    sources = [
+        cached_render(train_faces, mask, size=big, seed=config.seed + draw, folder=folder)
+        for mask in config.masks
+        for draw in range(1 if mask == "none" else config.draws)
+    ]
+    owners = np.concatenate([[i] * (1 if mask == "none" else config.draws) for i, mask in enumerate(config.masks)])
+    val_images = {m: cached_render(val_faces, m, size=size, seed=config.seed, folder=folder) for m in config.masks}
+    y_train, y_val = _labels(train_faces.table, specs, device), _labels(val_faces.table, specs, device)
+
+    torch.manual_seed(config.seed)
+    model = MaskMTL(specs, sharing=config.sharing, nonlocal_block=config.nonlocal_block, channels=config.channels)
+    model.to(device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    fresh: dict[str, Any] = {"epoch": 0, "best_score": -math.inf, "best_epoch": 0}
+    state = _load_state(run, model, optimiser) if resume else fresh
+    steps = -(-len(train_faces) // config.batch_size)
+
+    for epoch in range(state["epoch"] + 1, config.epochs + 1):
+        started = time.monotonic()
+        rng = np.random.default_rng([config.seed, epoch])
+        torch.manual_seed(int(rng.integers(2**62)))  # dropout
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))  # augmentation
+        order = rng.permutation(len(train_faces))
+        variant = _draw_variants(rng, len(order), owners, len(config.masks))
+        totals = dict.fromkeys(specs, 0.0)
+        model.train()
+        for step, rows in enumerate(_batches(order, config.batch_size)):
+            x = as_tensor(np.stack([sources[variant[r]][r] for r in rows]), config.channels)
+            x = augment(x, size, generator) if config.augment else x
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
+            losses = _losses(model, x.to(device), y_train, rows, config.precision)
+            loss = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(loss):
+                raise ValueError(f"loss should be finite, got {loss.item()} in epoch {epoch}: try a smaller lr")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            for name, value in losses.items():
+                totals[name] += value.item() * len(rows) / len(order)
+            if progress is not None:
+                progress(Progress(epoch, config.epochs, step + 1, steps, float(loss)))
+            if stop():
+                raise Stopped(f"stopped in epoch {epoch}; {epoch - 1} whole epochs are saved in {run}")
+        figures = {m: validate(model, images, y_val, config.precision) for m, images in val_images.items()}
+        score = skill(figures, y_val, specs)
+        line = {
+            "epoch": epoch,
+            "lr": learning_rate(config, (epoch * steps - 1) / (config.epochs * steps)),
+            "train_loss": totals,
+            "val": figures,
+            "score": score,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        if score > state["best_score"]:
+            state.update(best_score=score, best_epoch=epoch)
+            card = _card(faces, train_faces, val_faces, config, line, run)
+            save_model(model, run, card)
+            _save_seen(run, train_faces, val_faces)
+        state["epoch"] = epoch
+        _save_state(run, model, optimiser, state, line)
+        if log is not None:
+            log(line)
+    return run
+
+
+def learning_rate(config: TrainConfig, done: float) -> float:
+    """Learning rate when the share `done` (0..1) of all steps is behind."""
+    if config.schedule == "constant":
+        return config.lr
+    warm_up = 0.05
+    if done < warm_up:
+        return config.lr * (0.1 + 0.9 * done / warm_up)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
+
+
+def training_specs(table: pd.DataFrame, age_loss: str) -> dict[str, TaskSpec]:
+    """TASKS as this run trains them: scalars get the criterion, and the training split's mean and deviation for z."""
+    specs = {}
+    for name, spec in TASKS.items():
+        target = spec.target
+        if isinstance(target, Scalar):
+            target = replace(target, criterion=AGE_LOSSES[age_loss])
+            if age_loss.endswith("_z"):
+                target = target.standardised(table[name].mean(), table[name].std())
+        specs[name] = TaskSpec(name, target)
+    return specs
+
+
+def skill(figures: dict[str, dict[str, float]], y: dict[str, Tensor], specs: dict[str, TaskSpec]) -> float:
+    """One number to choose an epoch by: the mean over masks and tasks of accuracy, or 1 - MAE / MAE of the median."""
+    values = []
+    for name, spec in specs.items():
+        labelled = y[name][~y[name].isnan()]
+        for figure in figures.values():
+            if isinstance(spec.target, Classes):
+                values.append(figure[f"{name}_accuracy"])
+            else:
+                values.append(1 - figure[f"{name}_mae"] / float((labelled - labelled.median()).abs().mean()))
+    return float(np.mean(values))
+
+
+@torch.inference_mode()
+def validate(model: MaskMTL, images: np.ndarray, y: dict[str, Tensor], precision: str = "fp32") -> dict[str, float]:
+    """Accuracy or MAE per task on (N, S, S, 3) images, over the labelled faces; leaves the model in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    logits: dict[str, list[Tensor]] = {name: [] for name in model.specs}
+    for rows in _batches(np.arange(len(images)), 256):
+        x = as_tensor(images[rows], model.input_channels).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            for name, output in model(x).items():
+                logits[name].append(output.float())
+    figures = {}
+    for name, spec in model.specs.items():
+        labelled = ~y[name].isnan()
+        y_true, y_pred = y[name][labelled], spec.target.decode(torch.cat(logits[name]))[labelled]
+        if isinstance(spec.target, Classes):
+            figures[f"{name}_accuracy"] = float((y_true == y_pred).float().mean())
+        else:
+            figures[f"{name}_mae"] = float((y_true - y_pred).abs().mean())
+    return figures
+
+
+def _training_faces(faces: Faces, split: str) -> Faces:
+    chosen = faces.in_split(split)
+    if len(chosen) < 2:
+        raise ValueError(f"faces should have a {split} split of at least two, got {len(chosen)}")
+    for name in TASKS:
+        if chosen.table[name].isna().all():
+            raise ValueError(f"faces should have labels for {name} in the {split} split, got none")
+    return chosen
+
+
+def _labels(table: pd.DataFrame, specs: dict[str, TaskSpec], device: torch.device) -> dict[str, Tensor]:
+    return {name: torch.tensor(table[name].to_numpy(np.float32), device=device) for name in specs}
+
+
+def _batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _draw_variants(rng: np.random.Generator, n: int, owners: np.ndarray, masks: int) -> np.ndarray:
+    """(n,) index of the rendered variant each face wears this epoch: masks evenly, then one of that mask's draws."""
+    mask = rng.integers(masks, size=n)
+    draw = rng.random(n)
+    counts = np.bincount(owners, minlength=masks)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return first[mask] + (draw * counts[mask]).astype(int)
+
+
+def _losses(model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, precision: str) -> dict[str, Tensor]:
+    """Mean loss per task over the labelled faces of a batch; their unweighted sum is the paper's objective."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits = model(x.contiguous(memory_format=torch.channels_last))
+    losses = {}
+    for name, spec in model.specs.items():
+        target = y[name][torch.from_numpy(rows)]
+        labelled = ~target.isnan()
+        per_face = spec.target.loss(logits[name].float()[labelled], target[labelled])
+        losses[name] = per_face.sum() / max(1, len(per_face))
+    return losses
+
+
+def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:
+    if not (run / "state.json").is_file():
+        raise ValueError(f"run should have a whole epoch to resume from, got {str(run)!r} without state.json")
+    saved = TrainConfig.from_json(json.loads((run / "config.json").read_text()))
+    if config is not None and config != saved:
+        changed = [f.name for f in fields(saved) if getattr(saved, f.name) != getattr(config, f.name)]
+        raise ValueError(f"a resumed run keeps its configuration, got other values for {changed}")
+    return saved
+
+
+def _save_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: dict, line: dict) -> None:
+    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state[parameter].items():
+            tensors[f"optimiser.{key}.{name}"] = value
+    save_tensors(run / "last.safetensors", tensors)
+    lines = _lines(run, before=state["epoch"])
+    write_text(run / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in [*lines, line]))
+    write_json(run / "state.json", state)
+
+
+def _lines(run: Path, before: int) -> list[dict[str, Any]]:
+    path = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [line for line in lines if line["epoch"] < before]
+
+
+def _load_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    tensors = load_tensors(run / "last.safetensors")
+    model.load_state_dict({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        loaded = {key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        # the fused optimiser wants its state in the parameter's own memory layout and on its device
+        state = {
+            key: torch.empty_like(parameter, requires_grad=False).copy_(loaded[key])
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        optimiser.state[parameter] = {"step": loaded["step"].to(parameter.device), **state}
+    return json.loads((run / "state.json").read_text())
+
+
+def _save_seen(run: Path, *parts: Faces) -> None:
+    digests = [int(digest, 16) for faces in parts for digest in faces.table["digest"]]
+    write_array(run / SEEN, np.sort(np.array(digests, np.uint64)))
+
+
+def _card(
+    faces: Faces, train_faces: Faces, val_faces: Faces, config: TrainConfig, line: dict[str, Any], run: Path
+) -> dict[str, Any]:
+    return {
+        "training": asdict(config),
+        "epoch": line["epoch"],
+        "data": {"name": faces.name, "train": len(train_faces), "val": len(val_faces)},
+        "val": line["val"],
+        "versions": {
+            "maskmtl": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }

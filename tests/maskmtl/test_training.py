@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from maskmtl.checkpoint import load_model, load_tensors, seen_digests
+from maskmtl.manifest import Faces
+from maskmtl.tasks import TASKS
+from maskmtl.training import Stopped, TrainConfig, learning_rate, skill, train, training_specs
+
+QUICK = TrainConfig(masks=("none", "surgical"), draws=1, epochs=2, batch_size=16, seed=5)
+
+
+@pytest.fixture(scope="module")
+def small(demo_faces) -> Faces:
+    """Forty demo faces, most for training."""
+    faces = demo_faces.select(np.arange(0, len(demo_faces), len(demo_faces) // 40)[:40])
+    return replace(faces, table=faces.table.assign(split=["train", "train", "train", "val"] * 10))
+
+
+@pytest.fixture(scope="module")
+def run(small, tmp_path_factory):
+    return train(small, tmp_path_factory.mktemp("runs") / "whole", QUICK)
+
+
+def test_a_run_folder_has_what_rebuilds_and_explains_the_model(run, small):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert set(lines[0]["val"]) == {"none", "surgical"}
+    assert set(lines[0]["val"]["none"]) == {"age_mae", "gender_accuracy", "ethnicity_accuracy"}
+    card = json.loads((run / "model.json").read_text())
+    assert card["training"]["masks"] == ["none", "surgical"]
+    assert card["data"] == {"name": "demo", "train": 30, "val": 10}
+    assert {"maskmtl", "torch", "numpy", "python"} <= set(card["versions"])
+    ages = small.in_split("train").table["age"]
+    (age,) = [task for task in card["tasks"] if task["name"] == "age"]
+    assert (age["mean"], age["std"]) == pytest.approx((ages.mean(), ages.std()))
+    model = load_model(run, "cpu")
+    assert not model.training and model.config["sharing"] == "hierarchical"
+    assert len(seen_digests(run)) == 40
+
+
+def test_a_run_that_was_stopped_resumes_to_the_same_weights(run, small, tmp_path):
+    calls = iter(range(100))
+    with pytest.raises(Stopped, match="stopped in epoch 2; 1 whole epochs are saved"):
+        train(small, tmp_path / "run", QUICK, stop=lambda: next(calls) == 2)
+    train(small, tmp_path / "run", resume=True)
+    for name in ("last.safetensors", "model.safetensors"):
+        whole, resumed = load_tensors(run / name), load_tensors(tmp_path / "run" / name)
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_training_lowers_the_loss_on_faces_it_sees(small, tmp_path):
+    config = replace(QUICK, epochs=6, augment=False, masks=("none",), lr=3e-4, weight_decay=0.0)
+    run = train(small, tmp_path / "run", config)
+    losses = [json.loads(line)["train_loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert sum(losses[-1].values()) < 0.8 * sum(losses[0].values())
+
+
+def test_a_missing_label_teaches_nothing_and_breaks_nothing(small, tmp_path):
+    table = small.table.copy()
+    table.loc[table.index[::3], "ethnicity"] = np.nan
+    run = train(replace(small, table=table), tmp_path / "run", replace(QUICK, epochs=1))
+    assert all(torch.isfinite(t).all() for t in load_tensors(run / "model.safetensors").values())
+
+
+def test_what_can_not_be_trained_on_is_refused(small, tmp_path, run):
+    with pytest.raises(ValueError, match="run should be a new folder"):
+        train(small, run, QUICK)
+    with pytest.raises(ValueError, match=r"without state\.json"):
+        train(small, tmp_path / "nothing", resume=True)
+    with pytest.raises(ValueError, match=r"keeps its configuration, got other values for \['lr'\]"):
+        train(small, run, replace(QUICK, lr=1.0), resume=True)
+    with pytest.raises(ValueError, match="should have a val split"):
+        train(replace(small, table=small.table.assign(split="train")), tmp_path / "a", QUICK)
+    with pytest.raises(ValueError, match="labels for gender in the train split"):
+        train(replace(small, table=small.table.assign(gender=np.nan)), tmp_path / "b", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("schedule", "exponential", "schedule should be one of"),
+        ("age_loss", "huber", "age_loss should be one of"),
+        ("precision", "fp8", "precision should be one of"),
+        ("epochs", 0, "epochs should be positive"),
+        ("masks", ("none", "veil"), "mask should be one of"),
+        ("masks", (), "masks should name at least one"),
+    ],
+)
+def test_wrong_settings_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**{field: value})
+
+
+def test_the_papers_settings():
+    paper = TrainConfig.paper(masks=("surgical",))
+    assert (paper.lr, paper.batch_size, paper.epochs, paper.age_loss) == (1e-3, 32, 40, "l1_years")
+    assert (paper.schedule, paper.weight_decay, paper.augment, paper.masks) == ("constant", 0, False, ("surgical",))
+
+
+def test_learning_rate_by_hand():
+    config = TrainConfig(lr=2.0)
+    assert learning_rate(config, 0.0) == pytest.approx(0.2)
+    assert learning_rate(config, 0.05) == pytest.approx(2.0)
+    assert learning_rate(config, 0.525) == pytest.approx(1.0)
+    assert learning_rate(config, 1.0) == pytest.approx(0.0)
+    assert learning_rate(replace(config, schedule="constant"), 0.7) == 2.0
+
+
+def test_skill_by_hand():
+    figures = {"none": {"age_mae": 5.0, "gender_accuracy": 0.9, "ethnicity_accuracy": 0.8}}
+    y = {"age": torch.tensor([10.0, 20.0, 40.0]), "gender": torch.zeros(3), "ethnicity": torch.zeros(3)}
+    # the median, 20, errs by 10, 0 and 20: 10 on the mean, so an MAE of 5 is a skill of a half
+    assert skill(figures, y, TASKS) == pytest.approx((0.5 + 0.9 + 0.8) / 3)
+
+
+def test_raw_years_keep_the_papers_units(small):
+    assert training_specs(small.table, "mse_years")["age"].target.std == 1.0
+    assert training_specs(small.table, "mse_years")["age"].target.criterion == "mse"
+    assert training_specs(small.table, "l1_z")["age"].target.std == pytest.approx(small.table["age"].std())
