@@ -1,0 +1,314 @@
+"""The command `maskmtl`. Each command imports what it needs when it runs."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskmtl import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it is done, 1 when the machine failed it, 2 for wrong input, 130 when it was stopped."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except ValueError as error:
+        print(f"maskmtl: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        print(f"maskmtl: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("maskmtl: stopped, nothing half-made was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "maskmtl", description="What does this face model see, and what does a mask change?"
+    )
+    parser.add_argument("--version", action="version", version=f"maskmtl {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("prepare", _prepare, "read faces into a manifest, a pixel cache and landmarks")
+    sub.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="UTKFace.tar.gz, a folder of pictures, or a CSV with a column 'path'",
+    )
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    sub.add_argument(
+        "--align",
+        action=argparse.BooleanOptionalAction,
+        help="find and crop the face in each picture (default: unless the names are UTKFace's)",
+    )
+    sub.add_argument(
+        "--size", type=int, default=200, help="side of the cached crops in px (default 200, UTKFace's own)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="seed of the protocol 'random' (default 0)")
+    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+    sub.add_argument("--overwrite", action="store_true", help="replace a folder that prepare made before")
+
+    sub = command("train", _train, "train a model on a prepared folder")
+    sub.add_argument("faces", metavar="FACES", help="a prepared folder")
+    sub.add_argument(
+        "--run", type=Path, dest="folder", required=True, metavar="DIR", help="the run folder to make, or to resume"
+    )
+    sub.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
+    sub.add_argument(
+        "--paper", action="store_true", help="start from the paper's own settings instead of the project's"
+    )
+    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    sub.add_argument("--sharing", help="how tasks share parameters (default hierarchical)", **given)
+    sub.add_argument(
+        "--no-nonlocal", dest="nonlocal_block", action="store_false", help="leave the non-local block out", **given
+    )
+    sub.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, the paper's (default), or 3 colour", **given)
+    sub.add_argument("--protocol", help="random (default) or parts", **given)
+    sub.add_argument("--masks", type=_names, help="comma-separated: none,surgical (default) trains on both", **given)
+    sub.add_argument("--epochs", type=int, help="passes over the faces (default 40)", **given)
+    sub.add_argument("--batch-size", type=int, help="faces a step (default 32)", **given)
+    sub.add_argument("--lr", type=float, help="learning rate of Adam (default 1e-3)", **given)
+    sub.add_argument("--weight-decay", type=float, help="decoupled weight decay (default 0.05)", **given)
+    sub.add_argument("--schedule", help="cosine (default) or constant", **given)
+    sub.add_argument("--age-loss", help="l1_z (default), l1_years (the paper), mse_z or mse_years", **given)
+    sub.add_argument(
+        "--no-augment", dest="augment", action="store_false", help="no mirroring, shifts or light changes", **given
+    )
+    sub.add_argument("--precision", help="fp32 (default) or bf16", **given)
+    sub.add_argument("--seed", type=int, help="seed of everything random (default 0)", **given)
+
+    sub = command("predict", _predict, "write the predictions table of some faces")
+    _add_faces(sub)
+    sub.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".parquet (long table) or .csv (one row a face and mask)",
+    )
+
+    sub = command("evaluate", _evaluate, "print a model's figures per mask")
+    _add_faces(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    sub = command("models", _models, "list the models that come with the project")
+    sub.add_argument("--json", action="store_true", help="print the cards as one JSON list")
+
+    sub = command("publish", _publish, "copy a run's best weights, at half precision, into data/models")
+    sub.add_argument("folder", type=Path, metavar="RUN", help="a run folder")
+    sub.add_argument("name", metavar="NAME", help="the model's name")
+
+    sub = command("demo", _demo, "make the composite demo faces again")
+    sub.add_argument("faces", metavar="FACES", help="UTKFace as a prepared folder")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    sub.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _add_faces(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "faces", metavar="FACES", help="a prepared folder, a folder or archive of UTKFace names, a CSV, or 'demo'"
+    )
+    sub.add_argument(
+        "--model", help="a name from `maskmtl models` or a run folder (default: the project's default model)"
+    )
+    sub.add_argument(
+        "--masks", type=_names, default=("none",), help="comma-separated, e.g. none,surgical (default none)"
+    )
+    sub.add_argument("--protocol", default="random", help="random (default) or parts, for a prepared folder")
+    sub.add_argument(
+        "--split",
+        default="unseen",
+        help="unseen (default: no picture that the model has seen), all, train, val or test",
+    )
+    sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default 0)")
+    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+class _Bar:
+    """A progress bar on stderr, for callers that report (done, total)."""
+
+    def __init__(self, text: str, unit: str = "face") -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=text, unit=unit, file=sys.stderr, disable=None, leave=False)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.close()
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from maskmtl.manifest import REJECTED
+    from maskmtl.prepare import prepare
+
+    with _Bar("prepare") as bar:
+        done = prepare(
+            args.source, args.out, align=args.align, size=args.size, seed=args.seed, workers=args.workers,
+            overwrite=args.overwrite, progress=bar,
+        )  # fmt: skip
+    print(f"{done.faces} faces in {args.out}")
+    if done.rejected:
+        print(f"{done.rejected} pictures were not taken; each stands with its reason in {args.out / REJECTED}")
+    if done.template:
+        print(f"{done.template} faces have no landmarks of their own: masks on them follow the mean face ('template')")
+    if done.excluded:
+        print(f"{done.excluded} faces are near-duplicates with conflicting annotations and stand in no split")
+
+
+def _train(args: argparse.Namespace) -> None:
+    import dataclasses
+
+    import torch
+
+    from maskmtl.manifest import load_faces
+    from maskmtl.training import Stopped, TrainConfig, train
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
+    if args.resume:
+        if changes or args.paper:
+            raise ValueError(
+                f"--resume goes on with the run's own settings, got {sorted(changes) or ['paper']} as well"
+            )
+        config = TrainConfig.from_json(_read_json(args.folder / "config.json"))
+    else:
+        config = TrainConfig.paper(**changes) if args.paper else TrainConfig(**changes)
+    faces = load_faces(Path(args.faces), config.protocol)
+
+    asked: list[int] = []
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda number, frame: asked.append(number))
+    with _Bar("train", unit="batch") as bar:
+        try:
+            train(
+                faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
+                cache=Path(args.faces) / "variants", stop=lambda: bool(asked), log=_log_epoch,
+                progress=lambda p: bar((p.epoch - 1) * p.batches + p.batch, p.epochs * p.batches),
+            )  # fmt: skip
+        except Stopped as stopped:
+            print(f"{stopped}; go on with --resume")
+            return
+    print(f"trained; the best epoch's weights and card are in {args.folder}")
+
+
+def _log_epoch(line: dict[str, Any]) -> None:
+    figures = "; ".join(
+        f"{mask}: "
+        + ", ".join(f"{name} {value:.3f}" if value < 1 else f"{name} {value:.2f}" for name, value in f.items())
+        for mask, f in line["val"].items()
+    )
+    print(f"epoch {line['epoch']} ({line['seconds']} s) {figures}", flush=True)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"run should have a readable {path.name}, got {str(path)!r}: {error}") from error
+
+
+def _open(args: argparse.Namespace) -> tuple[Any, Any]:
+    from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+    from maskmtl.dataset import check_masks
+    from maskmtl.evaluation import choose
+    from maskmtl.manifest import open_faces
+
+    check_masks(args.masks)
+    name = args.model or DEFAULT_MODEL
+    model = load_model(name, args.device)
+    with _Bar("open") as bar:
+        faces = open_faces(args.faces, args.protocol, progress=bar)
+    if len(faces.rejected):
+        print(
+            f"{len(faces.rejected)} pictures were not taken, the first: {faces.rejected.iloc[0].to_dict()}",
+            file=sys.stderr,
+        )
+    return model, choose(faces, name, args.split)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from maskmtl.files import write_atomic
+    from maskmtl.inference import predict, wide
+
+    if args.out.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"out should end in .parquet or .csv, got {str(args.out)!r}")
+    model, faces = _open(args)
+    with _Bar("predict") as bar:
+        table = predict(model, faces, masks=args.masks, seed=args.seed, progress=bar)
+    if args.out.suffix == ".csv":
+        write_atomic(args.out, lambda partial: wide(table, model).to_csv(partial, index=False))
+    else:
+        write_atomic(args.out, lambda partial: table.to_parquet(partial, index=False))
+    print(f"{len(faces)} faces, masks {', '.join(args.masks)}: {len(table)} predictions in {args.out}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from maskmtl.evaluation import evaluate
+
+    model, faces = _open(args)
+    with _Bar("evaluate") as bar:
+        figures, _ = evaluate(model, faces, masks=args.masks, seed=args.seed, progress=bar)
+    result = {"model": model.name, "faces": faces.name, "split": args.split, "seed": args.seed, "masks": figures}
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return
+    import pandas as pd
+
+    print(f"{model.name} on {faces.name}, {args.split}, mask seed {args.seed}")
+    print(pd.DataFrame(figures).T.to_string(float_format=lambda v: f"{v:.4f}"))
+
+
+def _models(args: argparse.Namespace) -> None:
+    from maskmtl.checkpoint import available_models
+
+    cards = available_models()
+    if args.json:
+        print(json.dumps(cards, indent=2))
+        return
+    for card in cards:
+        print(f"{card['name']}: {card.get('summary', 'no summary')}")
+    if not cards:
+        print("no model in data/models: train one with `maskmtl train`, then `maskmtl publish`")
+
+
+def _publish(args: argparse.Namespace) -> None:
+    from maskmtl.checkpoint import publish
+
+    print(f"published to {publish(args.folder, args.name)}")
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from maskmtl.composites import make_demo
+    from maskmtl.manifest import load_faces
+
+    with _Bar("demo", unit="composite") as bar:
+        table = make_demo(load_faces(Path(args.faces), "random"), args.out, seed=args.seed, progress=bar)
+    print(f"{len(table)} composite faces in {args.out}")

@@ -1,0 +1,116 @@
+"""Faces to the predictions table."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from maskmtl.dataset import as_tensor, check_masks, shrink, wear
+from maskmtl.manifest import Faces
+from maskmtl.networks import MaskMTL
+from maskmtl.tasks import Classes
+
+COLUMNS = ["face_id", "split", "mask", "task", "y_true", "y_pred", "probabilities", "model"]
+
+
+def to_input(images: np.ndarray, model: MaskMTL) -> Tensor:
+    """Aligned crops (N, H, H, 3) uint8 RGB to the model's input (N, C, S, S) in 0..1, on its device."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"images should be uint8 (N, H, H, 3), got {images.dtype} {images.shape}")
+    size = model.input_size
+    small = (
+        np.stack([shrink(image, size) for image in images]) if len(images) else np.zeros((0, size, size, 3), np.uint8)
+    )
+    device = next(model.parameters()).device
+    return as_tensor(small, model.input_channels).to(device, memory_format=torch.channels_last)
+
+
+def predict(
+    model: MaskMTL,
+    faces: Faces,
+    *,
+    masks: Iterable[str] = ("none",),
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> pd.DataFrame:
+    """Predict every task for every face under every mask.
+
+    Returns a long table, one row per face, mask and task: face_id, split, mask, task, y_true (NaN where there is no
+    label), y_pred (a class index, or a value in the task's unit), probabilities (a list per row for classes, else
+    None), model. The model is left in the mode in which it came.
+    """
+    masks = check_masks(masks)
+    mode = model.training
+    model.eval()
+    try:
+        tables = []
+        for start in range(0, len(faces), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(faces)))
+            for i, mask in enumerate(masks):
+                tables.append(_predict_batch(model, faces, rows, mask, seed))
+                if progress is not None:
+                    progress(start * len(masks) + (i + 1) * len(rows), len(faces) * len(masks))
+    finally:
+        model.train(mode)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def decode(model: MaskMTL, x: Tensor) -> dict[str, dict[str, Any]]:
+    """One forward pass of inputs (N, C, S, S): task -> y_pred (N,) and probabilities (N, K) or None, in NumPy."""
+    with torch.inference_mode():
+        logits = {name: output.float() for name, output in model(x).items()}
+    decoded = {}
+    for name, spec in model.specs.items():
+        probabilities = (
+            spec.target.probabilities(logits[name]).cpu().numpy() if isinstance(spec.target, Classes) else None
+        )
+        decoded[name] = {"y_pred": spec.target.decode(logits[name]).cpu().numpy(), "probabilities": probabilities}
+    return decoded
+
+
+def _predict_batch(model: MaskMTL, faces: Faces, rows: np.ndarray, mask: str, seed: int) -> pd.DataFrame:
+    table = faces.table.iloc[rows]
+    images = faces.images[rows]
+    points = faces.landmarks.points[rows]
+    worn = [wear(i, p, f, mask, seed) for i, p, f in zip(images, points, table["face_id"], strict=True)]
+    decoded = decode(model, to_input(np.stack(worn), model))
+    parts = []
+    for task, result in decoded.items():
+        probabilities = result["probabilities"]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "face_id": table["face_id"].to_numpy(),
+                    "split": table["split"].to_numpy(),
+                    "mask": mask,
+                    "task": task,
+                    "y_true": table[task].to_numpy(float) if task in table else np.nan,
+                    "y_pred": result["y_pred"].astype(float),
+                    "probabilities": [None] * len(rows) if probabilities is None else probabilities.tolist(),
+                    "model": model.name,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def wide(predictions: pd.DataFrame, model: MaskMTL) -> pd.DataFrame:
+    """The table for people: one row per face and mask, classes by name, one column per probability."""
+    frames = []
+    for task, part in predictions.groupby("task", sort=False):
+        target = model.specs[str(task)].target
+        frame = part.set_index(["face_id", "mask"])[["y_true", "y_pred"]].rename(
+            columns={"y_true": f"{task}_true", "y_pred": f"{task}_pred"}
+        )
+        if isinstance(target, Classes):
+            names = dict(enumerate(target.names))
+            frame = frame.apply(lambda column, names=names: column.map(names))
+            p = np.array(part["probabilities"].tolist())
+            for i, name in enumerate(target.names):
+                frame[f"{task}_p_{name}"] = p[:, i]
+        frames.append(frame)
+    return pd.concat(frames, axis=1).reset_index()
