@@ -1,0 +1,248 @@
+"""Tables and arrays -> plotly figures and pictures; nothing is measured here.
+
+Colours stay apart for colour-blind eyes: Okabe and Ito's set for masks, with a marker shape each; Cividis for shares;
+over a face Inferno, because the middle of Cividis is the grey of the face, and for signed maps vermilion and blue about
+a colourless zero. Figures stay readable at a width of 400 px.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import cv2
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import ArrayLike, NDArray
+from plotly.colors import hex_to_rgb, sequential
+
+# Okabe and Ito 2008, without yellow, which is too pale for thin marks on white
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,10px")
+AXIS_TITLES = {
+    "accuracy": "accuracy",
+    "accuracy_change": "accuracy, masked − bare",
+    "mae": "mean absolute error",
+    "mae_change": "absolute error, masked − bare",
+    "signed_error": "error, predicted − annotated",
+}
+NO_EVIDENCE = 0.01  # a map whose positive peak is below this share of its largest magnitude shows nothing
+OPACITY = 0.8
+BIN = 2.0
+
+
+def mask_name(mask: str) -> str:
+    """The word shown for a mask: 'none' is a bare face."""
+    return "bare" if mask == "none" else mask
+
+
+def confusion_figure(counts: ArrayLike, names: Sequence[str]) -> go.Figure:
+    """Heat map of counts (K, K), rows annotated, columns predicted: colour is the share of the row, 0..1."""
+    matrix = np.asarray(counts)
+    if matrix.shape != (len(names), len(names)):
+        raise ValueError(f"counts should be {(len(names), len(names))} for names {list(names)}, got {matrix.shape}")
+    support = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, support, out=np.full(matrix.shape, np.nan), where=support > 0)
+    text = [
+        [f"{count:,}<br>{share:.0%}" if n else "" for count, share in zip(*row, strict=True)]
+        for n, row in zip(support[:, 0], zip(matrix, shares, strict=True), strict=True)
+    ]
+    heat = go.Heatmap(
+        z=shares,
+        x=list(names),
+        y=[f"{name}<br>n {n:,}" for name, n in zip(names, support[:, 0], strict=True)],
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        showscale=False,
+        text=text,
+        texttemplate="%{text}",
+        xgap=2,
+        ygap=2,
+        hovertemplate="annotated %{y}, predicted %{x}: %{text}<extra></extra>",
+    )
+    figure = _figure(heat, height=110 + 58 * len(names))
+    figure.update_xaxes(title="predicted", showgrid=False)
+    figure.update_yaxes(title="annotated", showgrid=False, autorange="reversed")
+    return figure
+
+
+def probability_figure(probabilities: Mapping[str, ArrayLike], names: Sequence[str]) -> go.Figure:
+    """Bars of the probability (K,) of each class, one colour for each mask in `probabilities`."""
+    figure = _figure(height=70 + len(names) * (16 + 20 * len(probabilities)))
+    for mask, place in _places(probabilities).items():
+        values = np.asarray(probabilities[mask], dtype=float)
+        if values.shape != (len(names),):
+            raise ValueError(f"probabilities of {mask!r} should be ({len(names)},), got {values.shape}")
+        figure.add_bar(
+            x=values,
+            y=list(names),
+            orientation="h",
+            name=mask_name(mask),
+            marker_color=PALETTE[place],
+            text=[f"{value:.0%}" for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.1%}",
+        )
+    figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.5, 1])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_layout(bargap=0.25, showlegend=len(probabilities) > 1)
+    return figure
+
+
+def group_figure(table: pd.DataFrame, by: str, *, unit: str = "") -> go.Figure:
+    """Values of one model, task and metric of `group_table` by group, with interval and n, bare beside masked.
+
+    Hollow marks are flagged: fewer than 100 faces. `unit` names the unit of a value, such as 'years'.
+    """
+    for column in ("model", "task", "metric"):
+        if table[column].nunique() != 1:
+            raise ValueError(f"table should hold one {column}, got {sorted(table[column].unique())}")
+    metric = str(table["metric"].iloc[0])
+    groups, masks = list(table[by].unique()), list(table["mask"].unique())
+    figure = _figure(height=90 + len(groups) * (24 + 14 * len(masks)))
+    step = 0.6 / len(masks)
+    for at, (mask, place) in enumerate(_places(masks).items()):
+        rows, color, symbol = table[table["mask"] == mask], PALETTE[place], SYMBOLS[place]
+        offset = (at - (len(masks) - 1) / 2) * step
+        figure.add_scatter(
+            x=rows["value"],
+            y=[groups.index(group) + offset for group in rows[by]],
+            mode="markers",
+            name=mask_name(mask),
+            customdata=rows[[by, "ci_low", "ci_high", "n", "flag"]],
+            marker={
+                "color": color,
+                "size": 9,
+                "line": {"color": color, "width": 2},
+                "symbol": [f"{symbol}-open" if flag else symbol for flag in rows["flag"]],
+            },
+            error_x={
+                "array": rows["ci_high"] - rows["value"],
+                "arrayminus": rows["value"] - rows["ci_low"],
+                "color": color,
+                "thickness": 1.5,
+                "width": 3,
+            },
+            hovertemplate="%{customdata[0]}: %{x:.3f} (%{customdata[1]:.3f} to %{customdata[2]:.3f}), "
+            "n %{customdata[3]} %{customdata[4]}",
+        )
+    labels = [_group_label(table[table[by] == group], group) for group in groups]
+    figure.update_yaxes(
+        tickvals=list(range(len(groups))),
+        ticktext=labels,
+        range=[len(groups) - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    percent = metric.startswith("accuracy")
+    figure.update_xaxes(
+        title=AXIS_TITLES.get(metric, metric) + (f" ({unit})" if unit and not percent else ""),
+        tickformat=".0%" if percent else None,
+        zeroline=metric not in ("accuracy", "mae"),
+        zerolinecolor="#666666",
+    )
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def _group_label(rows: pd.DataFrame, group: str) -> str:
+    low, high = rows["n"].min(), rows["n"].max()
+    return f"{group}<br>n {low:,}" if low == high else f"{group}<br>n {low:,}–{high:,}"
+
+
+def error_figure(predictions: pd.DataFrame, *, unit: str = "years") -> go.Figure:
+    """How the errors of one value task spread: share of faces per 2 units of predicted − annotated, per mask."""
+    if predictions["task"].nunique() != 1:
+        raise ValueError(f"predictions should be of one task, got {sorted(predictions['task'].unique())}")
+    known = predictions.dropna(subset=["y_true"])
+    errors = known["y_pred"] - known["y_true"]
+    reach = BIN * np.ceil(max(errors.abs().max(), BIN) / BIN + 0.5) if len(errors) else BIN
+    edges = np.arange(-reach - BIN / 2, reach + BIN, BIN)  # zero is the middle of a bin
+    figure = _figure(height=300)
+    for mask, place in _places(known["mask"].unique()).items():
+        of_mask = errors[known["mask"] == mask]
+        shares = np.histogram(of_mask, edges)[0] / len(of_mask)
+        figure.add_scatter(
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=shares,
+            mode="lines",
+            name=f"{mask_name(mask)}, n {len(of_mask):,}",
+            line={"shape": "hvh", "color": PALETTE[place], "dash": DASHES[place]},
+            hovertemplate="%{x} " + unit + ": %{y:.1%}",
+        )
+    figure.update_xaxes(title=f"predicted − annotated ({unit})", zeroline=True, zerolinecolor="#666666")
+    figure.update_yaxes(title="share of faces", tickformat=".0%", rangemode="tozero")
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def map_scale(*maps: NDArray[np.floating], mode: str = "positive") -> float:
+    """The magnitude that full colour stands for, so that several maps (h, w) can be shown on one scale.
+
+    0 means that no map has anything to show: under 'positive' a map counts only if its positive peak reaches 1 % of
+    its largest magnitude, under 'signed' if it is not all zero.
+    """
+    return max((_peak(values, mode) for values in maps), default=0.0)
+
+
+def _peak(values: NDArray[np.floating], mode: str) -> float:
+    if mode not in ("positive", "signed"):
+        raise ValueError(f"mode should be one of ['positive', 'signed'], got {mode!r}")
+    magnitude = float(np.abs(values).max())
+    peak = magnitude if mode == "signed" else float(values.max())
+    return peak if peak > 0 and peak >= NO_EVIDENCE * magnitude else 0.0
+
+
+def map_overlay(
+    face: NDArray[np.uint8], values: NDArray[np.floating], *, scale: float | None = None, mode: str = "positive"
+) -> NDArray[np.uint8]:
+    """A raw map (h, w) in colour over the face (H, W, 3) in grey, as (H, W, 3) uint8.
+
+    Opacity follows the magnitude as a share of `scale`, which defaults to the map's own `map_scale`. 'positive' shows
+    what speaks for the score, in Inferno; 'signed' shows for in vermilion and against in blue. A map without anything
+    to show (`map_scale(values) == 0`: say "no positive evidence") leaves the grey face as it is.
+    """
+    if face.ndim != 3 or face.shape[2] != 3 or face.dtype != np.uint8:
+        raise ValueError(f"face should be (H, W, 3) uint8, got {face.shape} {face.dtype}")
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ValueError(f"values should be a finite map (h, w), got {values.shape}")
+    grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
+    full = map_scale(values, mode=mode) if scale is None else scale
+    if not (full > 0 and map_scale(values, mode=mode) > 0):
+        return grey
+    height, width = face.shape[:2]
+    # linear: a cubic curve overshoots, and would show evidence beside a steep negative edge that has none
+    smooth = cv2.resize(values.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    shares = np.clip(smooth / full, 0 if mode == "positive" else -1, 1)[..., None]
+    if mode == "positive":
+        stops = np.array([hex_to_rgb(color) for color in sequential.Inferno])
+        at = np.linspace(0, 1, len(stops))
+        color = np.concatenate([np.interp(shares, at, stops[:, channel]) for channel in range(3)], axis=2)
+    else:
+        color = np.where(shares > 0, (213, 94, 0), (0, 114, 178))
+    alpha = OPACITY * np.abs(shares)
+    blend: NDArray[np.float64] = (1 - alpha) * grey + alpha * color
+    return np.rint(blend).astype(np.uint8)
+
+
+def _places(masks: Iterable[str]) -> dict[str, int]:
+    """Each mask's place in PALETTE, SYMBOLS and DASHES; the first is kept for bare faces, shown or not."""
+    ordered = list(masks)
+    others = [mask for mask in ordered if mask != "none"]
+    return {mask: 0 if mask == "none" else 1 + others.index(mask) % (len(PALETTE) - 1) for mask in ordered}
+
+
+def _figure(*traces: go.Heatmap, height: int) -> go.Figure:
+    figure = go.Figure(traces)
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        font_size=13,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        showlegend=False,
+    )
+    figure.update_xaxes(automargin=True, title_standoff=8)
+    figure.update_yaxes(automargin=True, title_standoff=8)
+    return figure

@@ -1,0 +1,157 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.figures import (
+    PALETTE,
+    confusion_figure,
+    error_figure,
+    group_figure,
+    map_overlay,
+    map_scale,
+    probability_figure,
+)
+
+NAN = float("nan")
+FACE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+FLAT = np.full((40, 60, 3), 100, dtype=np.uint8)
+
+
+def bump(height=1.0, shape=(24, 24)):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return (height * np.exp(-((x - 6) ** 2 + (y - 6) ** 2) / 8)).astype(np.float32)
+
+
+def test_confusion_shows_shares_of_the_annotated_row_and_counts():
+    (heat,) = confusion_figure([[30, 10, 0], [1, 2000, 0], [0, 0, 0]], ("a", "b", "c")).data
+    np.testing.assert_allclose(heat.z, [[0.75, 0.25, 0], [1 / 2001, 2000 / 2001, 0], [NAN, NAN, NAN]])
+    assert heat.text[0] == ["30<br>75%", "10<br>25%", "0<br>0%"]
+    assert heat.text[2] == ["", "", ""]  # no face annotated so: no share, rather than 0
+    assert list(heat.x) == ["a", "b", "c"]
+    assert list(heat.y) == ["a<br>n 40", "b<br>n 2,001", "c<br>n 0"]
+    assert (heat.zmin, heat.zmax) == (0, 1)  # two matrices side by side have one scale
+
+
+def test_confusion_of_the_wrong_size():
+    with pytest.raises(ValueError, match=r"counts should be \(3, 3\)"):
+        confusion_figure([[1, 0], [0, 1]], ("a", "b", "c"))
+
+
+def test_probabilities():
+    figure = probability_figure({"none": [0.2, 0.8], "surgical": [0.55, 0.45]}, ("male", "female"))
+    assert [bar.name for bar in figure.data] == ["bare", "surgical"]
+    assert list(figure.data[1].x) == [0.55, 0.45]
+    assert figure.data[0].text == ("20%", "80%")
+    with pytest.raises(ValueError, match=r"probabilities of 'none' should be \(2,\), got \(3,\)"):
+        probability_figure({"none": [0.2, 0.3, 0.5]}, ("male", "female"))
+
+
+def group_rows(metric="accuracy", masks=("none", "surgical")):
+    return pd.DataFrame(
+        [
+            ("m", "gender", mask, group, metric, value, value - 0.1, value + 0.05, n, flag)
+            for mask in masks
+            for group, value, n, flag in (("white", 0.9, 1200, ""), ("others", 0.8, 40, "n<100: wide"))
+        ],
+        columns=["model", "task", "mask", "ethnicity", "metric", "value", "ci_low", "ci_high", "n", "flag"],
+    )
+
+
+def test_groups_have_intervals_and_n():
+    figure = group_figure(group_rows(), "ethnicity")
+    bare, masked = figure.data
+    assert (bare.name, masked.name) == ("bare", "surgical")
+    assert list(bare.x) == [0.9, 0.8]
+    np.testing.assert_allclose(bare.error_x.array, 0.05)
+    np.testing.assert_allclose(bare.error_x.arrayminus, 0.1)
+    assert list(figure.layout.yaxis.ticktext) == ["white<br>n 1,200", "others<br>n 40"]
+    assert not np.intersect1d(bare.y, masked.y).size  # side by side, not over each other
+    assert list(bare.marker.symbol) == ["circle", "circle-open"]  # the flagged group is hollow
+    assert bare.marker.color != masked.marker.color and bare.marker.symbol != masked.marker.symbol
+
+
+def test_a_mask_keeps_its_colour_when_bare_faces_are_not_shown():
+    both = group_figure(group_rows(), "ethnicity").data
+    (alone,) = group_figure(group_rows("accuracy_change", ("surgical",)), "ethnicity").data
+    assert alone.marker.color == both[1].marker.color != PALETTE[0]
+
+
+def test_groups_of_several_metrics():
+    with pytest.raises(ValueError, match=r"one metric, got \['accuracy', 'mae'\]"):
+        group_figure(pd.concat([group_rows(), group_rows("mae")]), "ethnicity")
+
+
+def test_errors():
+    predictions = pd.DataFrame(
+        {
+            "task": "age",
+            "mask": ["none"] * 4 + ["surgical"] * 2,
+            "y_true": [20.0, 20, 20, NAN, 20, 20],
+            "y_pred": [20.0, 20.9, 14, 80, 14, 14],
+        }
+    )
+    bare, masked = error_figure(predictions).data
+    assert (bare.name, masked.name) == ("bare, n 3", "surgical, n 2")
+    assert {x: y for x, y in zip(bare.x, bare.y, strict=True) if y} == {0: 2 / 3, -6: 1 / 3}
+    assert {x: y for x, y in zip(masked.x, masked.y, strict=True) if y} == {-6: 1}
+    assert sum(bare.y) == pytest.approx(1)
+
+
+def test_errors_without_annotations():
+    predictions = pd.DataFrame({"task": ["age"], "mask": ["none"], "y_true": [NAN], "y_pred": [3.0]})
+    assert len(error_figure(predictions).data) == 0
+
+
+def test_overlay_keeps_the_size_of_the_face():
+    for values in (bump(), bump(shape=(7, 30))):
+        picture = map_overlay(FACE, values)
+        assert picture.shape == FACE.shape and picture.dtype == np.uint8
+
+
+def test_overlay_is_strongest_where_the_map_is():
+    change = np.abs(map_overlay(FLAT, bump()).astype(int) - 100).sum(axis=2)
+    y, x = np.unravel_index(change.argmax(), change.shape)
+    assert abs((y + 0.5) / 40 - 6.5 / 24) < 0.03 and abs((x + 0.5) / 60 - 6.5 / 24) < 0.03
+    assert change[-1, -1] == 0
+
+
+@pytest.mark.parametrize("values", [np.zeros((24, 24)), -bump(), 1e-4 * bump() - bump()[::-1, ::-1]])
+def test_no_positive_evidence_leaves_the_grey_face_and_can_be_known(values):
+    assert map_scale(values) == 0
+    for scale in (None, 1.0, 1e-4, 0.0):
+        picture = map_overlay(FACE, values, scale=scale)
+        assert (picture == picture[..., :1]).all()
+        np.testing.assert_array_equal(picture, map_overlay(FACE, np.zeros((24, 24))))
+
+
+def test_no_evidence_appears_beside_a_steep_negative_edge():
+    values = np.zeros((12, 12))
+    values[:, 6:], values[0, 0] = -1, 0.1
+    change = np.abs(map_overlay(FLAT, values).astype(int) - 100).sum(axis=2)
+    assert change[:8, :10].any() and not change[8:].any() and not change[:, 10:].any()
+
+
+def test_scale_is_shared_by_several_maps():
+    assert map_scale(bump(2), bump(5), -bump(9)) == pytest.approx(5)
+    assert map_scale(bump(2), -bump(9), mode="signed") == pytest.approx(9)
+    weak = map_overlay(FLAT, bump(2), scale=5).astype(int)
+    np.testing.assert_array_equal(map_overlay(FLAT, bump(2)), map_overlay(FLAT, bump(5), scale=5))
+    assert np.abs(weak - 100).sum() < np.abs(map_overlay(FLAT, bump(5), scale=5).astype(int) - 100).sum() / 2
+
+
+def test_signed_maps_are_centred_on_zero():
+    values = bump() - bump()[::-1, ::-1]
+    picture = map_overlay(FLAT, values, mode="signed").astype(int)
+    y, x = 10, 16  # the middle of the positive bump
+    assert picture[y, x, 0] > 100 > picture[y, x, 2]  # vermilion
+    assert picture[39 - y, 59 - x, 2] > 100 > picture[39 - y, 59 - x, 0]  # blue
+    np.testing.assert_array_equal(picture[0, -1], [100, 100, 100])
+
+
+def test_arguments_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"face should be \(H, W, 3\) uint8, got \(40, 60\) uint8"):
+        map_overlay(FACE[..., 0], bump())
+    with pytest.raises(ValueError, match=r"values should be a finite map \(h, w\), got \(1, 24, 24\)"):
+        map_overlay(FACE, bump()[None])
+    with pytest.raises(ValueError, match=r"mode should be one of \['positive', 'signed'\], got 'both'"):
+        map_overlay(FACE, bump(), mode="both")
