@@ -312,3 +312,7 @@ def _demo(args: argparse.Namespace) -> None:
     with _Bar("demo", unit="composite") as bar:
         table = make_demo(load_faces(Path(args.faces), "random"), args.out, seed=args.seed, progress=bar)
     print(f"{len(table)} composite faces in {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

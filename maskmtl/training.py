@@ -171,7 +171,7 @@ def train(
             for name, value in losses.items():
                 totals[name] += value.item() * len(rows) / len(order)
             if progress is not None:
-                progress(Progress(epoch, config.epochs, step + 1, steps, float(loss)))
+                progress(Progress(epoch, config.epochs, step + 1, steps, loss.item()))
             if stop():
                 raise Stopped(f"stopped in epoch {epoch}; {epoch - 1} whole epochs are saved in {run}")
         figures = {m: validate(model, images, y_val, config.precision) for m, images in val_images.items()}
