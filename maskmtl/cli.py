@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=int, default=200, help="side of the cached crops in px (default 200, UTKFace's own)"
     )
     sub.add_argument("--seed", type=int, default=0, help="seed of the protocol 'random' (default 0)")
-    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+    sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     sub.add_argument("--overwrite", action="store_true", help="replace a folder that prepare made before")
 
     sub = command("train", _train, "train a model on a prepared folder")

@@ -60,14 +60,15 @@ def prepare(
     align: bool | None = None,
     size: int = SIZE,
     seed: int = 0,
-    workers: int | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Read `source` (UTKFace archive, folder, or CSV with a column 'path') into the folder `out`.
 
     align: find the face in each picture and crop it as UTKFace does. None: only for sources without UTKFace names.
-    size: side of the cached crops, in px. seed: of the `random` protocol. workers: processes; None: one a core.
+    size: side of the cached crops, in px. seed: of the `random` protocol. workers: processes;
+    more than one need a script with the usual `if __name__ == "__main__"`.
     The folder appears whole or not at all.
 
     Raises ValueError when the source can't be used, holds no usable face, or `out` is in the way.
@@ -100,7 +101,7 @@ def _write(
     align: bool,
     size: int,
     seed: int,
-    workers: int | None,
+    workers: int,
     progress: Progress | None,
 ) -> Prepared:
     rows: list[dict[str, Any]] = []
@@ -160,10 +161,9 @@ def _manifest(table: pd.DataFrame, thumbnails: np.ndarray, seed: int) -> pd.Data
 
 
 def _decode_all(
-    pictures: Iterator[Picture], align: bool, size: int, workers: int | None
+    pictures: Iterator[Picture], align: bool, size: int, workers: int
 ) -> Iterator[_Face | tuple[str, str]]:
     """Faces, or (path, reason), in the order of the pictures, by a pool that never holds more than it needs."""
-    workers = workers or os.cpu_count() or 1
     first = list(islice(pictures, 2 * CHUNK))
     if workers == 1 or len(first) < 2 * CHUNK:  # a pool would cost more than it saves
         for picture in chain(first, pictures):
