@@ -1,0 +1,161 @@
+"""One face, bare and masked: what a model reads from it, where that comes from, and what the mask changes."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from analyses.attribution import Attribution, explain
+from maskmtl.dataset import check_masks, wear
+from maskmtl.inference import COLUMNS, to_input
+from maskmtl.networks import MaskMTL
+from maskmtl.tasks import Classes, TaskSpec
+
+
+@dataclass(frozen=True)
+class FaceReading:
+    """What `read_face` found; place i of `masks`, `images` and each map is one variant, the bare face first."""
+
+    masks: tuple[str, ...]
+    images: np.ndarray  # (M, H, W, 3) uint8
+    predictions: pd.DataFrame  # the table of maskmtl.inference.predict for this one face
+    attribution: Attribution
+    specs: Mapping[str, TaskSpec]
+
+    def answer(self, task: str, mask: str) -> str:
+        """The answer in words: '34.1 years' or 'white 81 %'."""
+        value, probabilities = self._result(task, mask)
+        target = self.specs[task].target
+        if isinstance(target, Classes):
+            return f"{target.names[int(value)]} {percent(probabilities[int(value)])}"
+        return f"{value:.1f} {target.unit}"
+
+    def change(self, task: str, mask: str) -> str:
+        """What `mask` makes of the bare answer: '+3.2 years', 'unchanged, male 98 %', 'white 81 % → black 52 %'."""
+        target = self.specs[task].target
+        (before, was), (after, now) = self._result(task, "none"), self._result(task, mask)
+        if not isinstance(target, Classes):
+            difference = round(after, 1) - round(before, 1)  # of what is shown, so that the sum adds up
+            return f"{signed(difference)} {target.unit}" if round(difference, 1) else "unchanged"
+        old, new = self.answer(task, "none"), self.answer(task, mask)
+        if old == new:
+            return f"unchanged, {new}"
+        if before == after:
+            return f"{target.names[int(before)]} {percent(was[int(before)])} → {percent(now[int(after)])}"
+        return f"{old} → {new}"
+
+    def annotation(self, task: str) -> str | None:
+        """The annotation in words, or None."""
+        value = self.predictions.loc[self.predictions["task"] == task, "y_true"].iloc[0]
+        return None if np.isnan(value) else label_in_words(self.specs[task], value)
+
+    def has_classes(self, task: str) -> bool:
+        return isinstance(self.specs[task].target, Classes)
+
+    def probabilities(self, task: str) -> pd.DataFrame:
+        """Classes as rows, variants as columns, 0..1; of a task with classes."""
+        target = self.specs[task].target
+        if not isinstance(target, Classes):
+            raise ValueError(f"task should have classes, got {task!r}, which is in {target.unit}")
+        return pd.DataFrame({mask: self._result(task, mask)[1] for mask in self.masks}, index=list(target.names))
+
+    def explained(self, task: str, mask: str) -> str:
+        """What the map of a variant explains: the name of the predicted class, or the task's own name for a value."""
+        index, target = int(self.attribution.index[task][self.masks.index(mask)]), self.specs[task].target
+        return target.names[index] if isinstance(target, Classes) else task
+
+    def maps(self, task: str) -> dict[str, np.ndarray]:
+        """Mask -> raw signed map (h, w)."""
+        return dict(zip(self.masks, self.attribution.values[task], strict=True))
+
+    def grid(self) -> str:
+        """The maps' own resolution: '24 × 24'."""
+        height, width = next(iter(self.attribution.values.values())).shape[1:]
+        return f"{height} × {width}"
+
+    def map_table(self) -> pd.DataFrame:
+        """Raw map values, long: mask, task, explained, row, column, value."""
+        frames = []
+        for task in self.attribution.values:
+            for mask, values in self.maps(task).items():
+                row, column = np.indices(values.shape).reshape(2, -1)
+                of_map = {"mask": mask, "task": task, "explained": self.explained(task, mask)}
+                frames.append(pd.DataFrame({**of_map, "row": row, "column": column, "value": values.ravel()}))
+        return pd.concat(frames, ignore_index=True)
+
+    def _result(self, task: str, mask: str) -> tuple[float, list[float]]:
+        rows = self.predictions[(self.predictions["task"] == task) & (self.predictions["mask"] == mask)]
+        return float(rows["y_pred"].item()), rows["probabilities"].item()
+
+
+def read_face(
+    model: MaskMTL,
+    crop: np.ndarray,
+    points: np.ndarray,
+    *,
+    masks: Iterable[str] = ("none", "surgical"),
+    seed: int = 0,
+    face_id: str | None = None,
+    labels: Mapping[str, float] | None = None,
+) -> FaceReading:
+    """Predict and explain one aligned crop (H, H, 3) uint8 with landmarks (468, 3), bare and under `masks`.
+
+    Each map explains the answer given for its own variant; all of it comes from one forward pass. `seed` and `face_id`
+    draw the mask; face_id defaults to the crop's digest, so that the same picture gets the same mask. `labels` are
+    annotations by task, for the table. ValueError as from `overlay` and `to_input`.
+    """
+    masks = check_masks(("none", *masks))
+    face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
+    images = np.stack([wear(crop, points, face_id, mask, seed) for mask in masks])
+    logits: dict[str, Tensor] = {}
+    hook = model.register_forward_hook(lambda module, inputs, output: logits.update(output))
+    try:
+        attribution = explain(model, to_input(images, model))  # its forward pass gives the answers too
+    finally:
+        hook.remove()
+    rows = []
+    for task, spec in model.specs.items():
+        output, label = logits[task].detach().float(), (labels or {}).get(task, np.nan)
+        values = spec.target.decode(output).tolist()
+        p = spec.target.probabilities(output).tolist() if isinstance(spec.target, Classes) else [None] * len(masks)
+        for i, mask in enumerate(masks):
+            rows.append((face_id, None, mask, task, label, values[i], p[i], model.name))
+    return FaceReading(masks, images, pd.DataFrame(rows, columns=COLUMNS), attribution, model.specs)
+
+
+def describe(specs: Mapping[str, TaskSpec], labels: Mapping[str, float]) -> str:
+    """Annotations in words, 'age 27 years, gender female, ethnicity asian'; those that are missing are left out."""
+    known = [f"{task} {label_in_words(specs[task], value)}" for task, value in labels.items() if not np.isnan(value)]
+    return ", ".join(known) or "no annotations"
+
+
+def label_in_words(spec: TaskSpec, value: float) -> str:
+    """One annotation: 'female', or '27 years'."""
+    target = spec.target
+    return target.names[int(value)] if isinstance(target, Classes) else f"{value:g} {target.unit}"
+
+
+def centre_square(photo: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of a picture (H, W, 3)."""
+    height, width = photo.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
+
+
+def percent(share: float) -> str:
+    """0.814 -> '81 %'; a share that is not whole never reads as 0 % or 100 %."""
+    if 0 < share < 0.005:
+        return "<1\N{NO-BREAK SPACE}%"
+    if 0.995 <= share < 1:
+        return ">99\N{NO-BREAK SPACE}%"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
+def signed(value: float) -> str:
+    """3.2 -> '+3.2', with a true minus sign; what rounds to zero is '0.0'."""
+    tenths = round(value, 1)
+    return f"{tenths:+.1f}".replace("-", "\N{MINUS SIGN}") if tenths else "0.0"

@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.assessment import ALL, GROUPINGS, assess, headline, in_words, scores_in_words
+from maskmtl.inference import COLUMNS
+from maskmtl.tasks import TASKS
+
+NBSP, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
+N = 40
+
+
+def faces() -> pd.DataFrame:
+    """40 annotated faces: 30 male and white, 10 female and asian, all of 30 years."""
+    return pd.DataFrame(
+        {
+            "face_id": [f"f{i}" for i in range(N)],
+            "age": 30.0,
+            "gender": [0.0] * 30 + [1.0] * 10,
+            "ethnicity": [0.0] * 30 + [2.0] * 10,
+        }
+    )
+
+
+def predictions(table: pd.DataFrame) -> pd.DataFrame:
+    """Bare: gender right, age +2 years. Masked: the 10 women taken for men, age alternately +2 and +6 years."""
+    rows = []
+    for mask in ("none", "surgical"):
+        for i, face in table.iterrows():
+            gender = face["gender"] if mask == "none" else 0.0
+            age = 32.0 if mask == "none" or i % 2 else 36.0
+            rows.append((face["face_id"], None, mask, "age", face["age"], age, None, "m"))
+            rows.append((face["face_id"], None, mask, "gender", face["gender"], gender, [0.5, 0.5], "m"))
+            rows.append((face["face_id"], None, mask, "ethnicity", face["ethnicity"], 0.0, [0.2] * 5, "m"))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def result():
+    table = faces()
+    return assess(predictions(table), table, TASKS)
+
+
+def test_headline_figures(result):
+    values = result.overall.set_index(["task", "mask", "metric"])["value"]
+    assert values[("gender", "none", "accuracy")] == 1 and values[("gender", "surgical", "accuracy")] == 0.75
+    assert values[("gender", "surgical", "accuracy_change")] == -0.25
+    assert values[("age", "none", "mae")] == 2 and values[("age", "surgical", "mae")] == 4
+    assert (result.overall["n"] == N).all() and set(result.overall[ALL]) == {"all"}
+
+
+def test_headline_in_words(result):
+    table = headline(result)
+    assert list(table.columns) == ["mask", "age error", "gender accuracy", "ethnicity accuracy", "n"]
+    assert list(table["mask"]) == ["bare", "surgical"] and list(table["n"]) == ["40", "40"]
+    assert table["gender accuracy"][1] == f"75.0{NBSP}%\n59.8 to 85.8"  # Wilson, 30 of 40
+    assert table["age error"][0] == f"2.0{NBSP}years"  # all errors alike: nothing to resample, no interval
+
+
+def test_confusion(result):
+    assert result.confusions["gender"]["surgical"].tolist() == [[30, 0], [10, 0]]
+    table = result.confusion_table()
+    cell = table.query("task == 'gender' and mask == 'surgical' and annotated == 'female' and predicted == 'male'")
+    assert cell["n"].item() == 10 and len(table) == 2 * (4 + 25)
+
+
+def test_per_class(result):
+    rows = result.per_class.query("task == 'gender' and mask == 'surgical'").set_index("class")
+    assert rows.loc["male", ["precision", "recall", "support"]].tolist() == [0.75, 1.0, 30]
+    assert np.isnan(rows.loc["female", "precision"]) and rows.loc["female", "recall"] == 0
+    words = scores_in_words(result.per_class.query("task == 'gender' and mask == 'surgical'"))
+    assert words.iloc[1].tolist() == ["female", "–", f"0.0{NBSP}%", f"0.0{NBSP}%", "10"]
+
+
+def test_groups_in_words(result):
+    table = in_words(result.groups["gender"].query("task == 'gender'"), "gender").set_index("group")
+    assert list(table.columns) == ["n", "bare", "surgical", "surgical − bare", "note"]
+    assert table.loc["female", "surgical"].startswith(f"0.0{NBSP}%\n")
+    assert table.loc["female", "surgical − bare"] == f"{MINUS}100.0{NBSP}points"
+    assert table.loc["female", "note"].startswith("n<20") and table.loc["male", "note"].startswith("n<100")
+    assert set(result.groups) == set(GROUPINGS)
+
+
+def test_task_without_annotations_is_left_out_but_predicted():
+    table = faces().assign(age=np.nan)
+    result = assess(predictions(table), table, TASKS)
+    assert result.tasks == ("gender", "ethnicity") and "age" in set(result.predictions["task"])
+    assert "age error" not in headline(result)
+
+
+def test_no_annotation_at_all():
+    table = faces().assign(age=np.nan, gender=np.nan, ethnicity=np.nan)
+    result = assess(predictions(table), table, TASKS)
+    assert result.tasks == () and result.confusions == {} and result.per_class.empty and result.overall.empty
+    assert list(result.confusion_table().columns) == ["task", "mask", "annotated", "predicted", "n"]
