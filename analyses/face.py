@@ -138,14 +138,6 @@ def label_in_words(spec: TaskSpec, value: float) -> str:
     return target.names[int(value)] if isinstance(target, Classes) else f"{value:g} {target.unit}"
 
 
-def centre_square(photo: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of a picture (H, W, 3)."""
-    height, width = photo.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return np.ascontiguousarray(photo[top : top + side, left : left + side])
-
-
 def percent(share: float) -> str:
     """0.814 -> '81 %'; a share that is not whole never reads as 0 % or 100 %."""
     if 0 < share < 0.005:

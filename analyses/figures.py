@@ -5,7 +5,7 @@ over a face Inferno, because the middle of Cividis is the grey of the face, and 
 a colourless zero. Figures stay readable at a width of 400 px.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -63,30 +63,6 @@ def confusion_figure(counts: ArrayLike, names: Sequence[str]) -> go.Figure:
     figure = _figure(heat, height=110 + 58 * len(names))
     figure.update_xaxes(title="predicted", showgrid=False)
     figure.update_yaxes(title="annotated", showgrid=False, autorange="reversed")
-    return figure
-
-
-def probability_figure(probabilities: Mapping[str, ArrayLike], names: Sequence[str]) -> go.Figure:
-    """Bars of the probability (K,) of each class, one colour for each mask in `probabilities`."""
-    figure = _figure(height=70 + len(names) * (16 + 20 * len(probabilities)))
-    for mask, place in _places(probabilities).items():
-        values = np.asarray(probabilities[mask], dtype=float)
-        if values.shape != (len(names),):
-            raise ValueError(f"probabilities of {mask!r} should be ({len(names)},), got {values.shape}")
-        figure.add_bar(
-            x=values,
-            y=list(names),
-            orientation="h",
-            name=mask_name(mask),
-            marker_color=PALETTE[place],
-            text=[f"{value:.0%}" for value in values],
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{y}: %{x:.1%}",
-        )
-    figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.5, 1])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_layout(bargap=0.25, showlegend=len(probabilities) > 1)
     return figure
 
 

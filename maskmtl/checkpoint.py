@@ -81,7 +81,7 @@ def available_models() -> list[dict[str, Any]]:
 
 
 def seen_digests(name_or_path: str | Path) -> np.ndarray:
-    """Digests (uint64) of the pictures that a model was trained or selected on; empty where the model has no list."""
+    """Digests (uint64) of the picture files that a model was trained or selected on; empty without a list."""
     path = _folder(name_or_path) / SEEN
     return np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.uint64)
 

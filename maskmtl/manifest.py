@@ -55,8 +55,8 @@ class Pixels:
 class Faces:
     """Faces ready for use; row i of the table, of the images and of the landmarks are the same face.
 
-    table: face_id, group_id, digest, path, split, excluded (a reason, or ""), age (years), gender, ethnicity (float,
-        NaN where there is no annotation), and whatever columns the source had.
+    table: face_id, group_id, digest (of the picture file), path, split, excluded (a reason, or ""), age (years),
+        gender, ethnicity (float, NaN where there is no annotation), and whatever columns the source had.
     images: Pixels, (N, S, S, 3) uint8 RGB, aligned as UTKFace does.
     landmarks: Landmarks of N faces.
     rejected: path and reason of each picture that was not taken.

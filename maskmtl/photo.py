@@ -85,6 +85,14 @@ def read_photo(data: bytes) -> np.ndarray:
         raise ValueError(f"photo should be a whole JPEG, PNG or WebP picture, got a damaged one ({error})") from error
 
 
+def centre_square(photo: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of a picture (H, W, 3)."""
+    height, width = photo.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
+
+
 def find_faces(photo: np.ndarray) -> list[FoundFace]:
     """Every face of an (H, W, 3) uint8 RGB photo, largest first; an empty list when there is none.
 

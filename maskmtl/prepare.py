@@ -22,7 +22,7 @@ from maskmtl.duplicates import group_faces, thumbnail
 from maskmtl.files import write_json
 from maskmtl.manifest import FORMAT, INFO, LANDMARKS, MANIFEST, PIXELS, REJECTED, Progress, is_prepared
 from maskmtl.masks.landmarks import FaceMesh, Landmarks
-from maskmtl.photo import find_faces, read_photo
+from maskmtl.photo import centre_square, find_faces, read_photo
 from maskmtl.sources import Picture, read_source, stem
 from maskmtl.splits import conflicting, parts_split, random_split
 from maskmtl.tasks import TASKS
@@ -47,10 +47,7 @@ class _Face:
     columns: dict[str, Any]
     pixels: np.ndarray
     landmarks: tuple[np.ndarray, float, str]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.blake2b(self.pixels.tobytes(), digest_size=8).hexdigest()
+    digest: str
 
 
 def prepare(
@@ -160,9 +157,7 @@ def _manifest(table: pd.DataFrame, thumbnails: np.ndarray, seed: int) -> pd.Data
     return table[first + [c for c in table.columns if c not in (*first, "split")]]
 
 
-def _decode_all(
-    pictures: Iterator[Picture], align: bool, size: int, workers: int
-) -> Iterator[_Face | tuple[str, str]]:
+def _decode_all(pictures: Iterator[Picture], align: bool, size: int, workers: int) -> Iterator[_Face | tuple[str, str]]:
     """Faces, or (path, reason), in the order of the pictures, by a pool that never holds more than it needs."""
     first = list(islice(pictures, 2 * CHUNK))
     if workers == 1 or len(first) < 2 * CHUNK:  # a pool would cost more than it saves
@@ -207,13 +202,14 @@ def _decode(picture: Picture, align: bool, size: int) -> _Face | tuple[str, str]
             return picture.path, f"the picture should show one face, got {len(found) or 'none'}"
         photo = found[0].crop
     crop = _square(photo, size)
-    return _Face(picture.path, dict(picture.columns), crop, _mesh()(crop))
+    # of the file, not of its pixels: decoders differ from machine to machine
+    digest = hashlib.blake2b(picture.data, digest_size=8).hexdigest()
+    return _Face(picture.path, dict(picture.columns), crop, _mesh()(crop), digest)
 
 
 def _square(image: np.ndarray, size: int) -> np.ndarray:
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    image = image[top : top + side, left : left + side]
+    image = centre_square(image)
+    side = image.shape[0]
     if side == size:
-        return np.ascontiguousarray(image)
+        return image
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)

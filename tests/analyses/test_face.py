@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from analyses.attribution import Attribution
-from analyses.face import FaceReading, centre_square, describe, percent, read_face, signed
+from analyses.face import FaceReading, describe, percent, read_face, signed
 from maskmtl.inference import COLUMNS, predict, wide
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import TASKS
@@ -140,9 +140,3 @@ def test_describe():
     assert describe(TASKS, labels) == "age 27 years, gender female, ethnicity asian"
     assert describe(TASKS, {"age": float("nan"), "gender": 0.0}) == "gender male"
     assert describe(TASKS, {}) == "no annotations"
-
-
-def test_centre_square():
-    photo = np.arange(4 * 10 * 3, dtype=np.uint8).reshape(4, 10, 3)
-    assert np.array_equal(centre_square(photo), photo[:, 3:7])
-    assert np.array_equal(centre_square(photo.transpose(1, 0, 2)), photo[:, 3:7].transpose(1, 0, 2))

@@ -9,7 +9,6 @@ from analyses.figures import (
     group_figure,
     map_overlay,
     map_scale,
-    probability_figure,
 )
 
 NAN = float("nan")
@@ -35,15 +34,6 @@ def test_confusion_shows_shares_of_the_annotated_row_and_counts():
 def test_confusion_of_the_wrong_size():
     with pytest.raises(ValueError, match=r"counts should be \(3, 3\)"):
         confusion_figure([[1, 0], [0, 1]], ("a", "b", "c"))
-
-
-def test_probabilities():
-    figure = probability_figure({"none": [0.2, 0.8], "surgical": [0.55, 0.45]}, ("male", "female"))
-    assert [bar.name for bar in figure.data] == ["bare", "surgical"]
-    assert list(figure.data[1].x) == [0.55, 0.45]
-    assert figure.data[0].text == ("20%", "80%")
-    with pytest.raises(ValueError, match=r"probabilities of 'none' should be \(2,\), got \(3,\)"):
-        probability_figure({"none": [0.2, 0.3, 0.5]}, ("male", "female"))
 
 
 def group_rows(metric="accuracy", masks=("none", "surgical")):

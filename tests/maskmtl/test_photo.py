@@ -7,7 +7,7 @@ from PIL import Image
 
 from maskmtl.masks import FaceMesh, mask_rng, overlay
 from maskmtl.masks.landmarks import anchors, mean_face
-from maskmtl.photo import MAX_SIDE, find_faces, read_photo
+from maskmtl.photo import MAX_SIDE, centre_square, find_faces, read_photo
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +250,9 @@ def test_no_face_in_what_shows_none(photo):
 def test_find_faces_refuses_other_arrays():
     with pytest.raises(ValueError, match=r"uint8 array \(H, W, 3\), got float32 \(8, 8\)"):
         find_faces(np.zeros((8, 8), np.float32))
+
+
+def test_centre_square():
+    photo = np.arange(4 * 10 * 3, dtype=np.uint8).reshape(4, 10, 3)
+    assert np.array_equal(centre_square(photo), photo[:, 3:7])
+    assert np.array_equal(centre_square(photo.transpose(1, 0, 2)), photo[:, 3:7].transpose(1, 0, 2))

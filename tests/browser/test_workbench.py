@@ -1,0 +1,162 @@
+"""What a person does: upload a face and read its answers; assess the demo faces and take the tables home."""
+
+import io
+import socket
+from urllib.parse import urlparse
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analyses.face import read_face
+from maskmtl.checkpoint import available_models, load_model
+from maskmtl.evaluation import choose, evaluate
+from maskmtl.photo import find_faces, read_photo
+
+TASKS = ("age", "gender", "ethnicity")
+
+
+def photo(*faces: np.ndarray, orientation: int | None = None) -> bytes:
+    """A JPEG with faces of 320 px side by side on a plain background."""
+    canvas = np.full((700, 560 * max(len(faces), 1), 3), (150, 160, 170), np.uint8)
+    for i, face in enumerate(faces):
+        canvas[190:510, 560 * i + 120 : 560 * i + 440] = cv2.resize(face, (320, 320), interpolation=cv2.INTER_CUBIC)
+    image, exif, file = Image.fromarray(canvas), Image.Exif(), io.BytesIO()
+    if orientation == 6:  # the camera was held upright: stored turned, to be shown turned back
+        image = image.transpose(Image.Transpose.ROTATE_90)
+        exif[0x0112] = 6
+    image.save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue()
+
+
+def upload(page, server: str, data: bytes, name: str = "photo.jpg") -> None:
+    page.goto(server)
+    page.get_by_role("radio", name="Your photo").click()
+    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/jpeg", "buffer": data})
+
+
+def answers(page) -> dict[str, list[str]]:
+    """Task -> its answers as the page shows them, bare and masked."""
+    page.locator(".st-key-task_ethnicity dd").first.wait_for()
+    return {task: page.locator(f".st-key-task_{task} dd").all_inner_texts() for task in TASKS}
+
+
+def no_sideways_scrolling(page) -> bool:
+    script = "e => e.scrollWidth <= e.clientWidth && document.documentElement.scrollWidth <= innerWidth"
+    return bool(page.get_by_test_id("stMain").evaluate(script))
+
+
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_uploaded_face_gets_the_answers_of_the_model(page, server, demo_faces, tmp_path, orientation):
+    data = photo(demo_faces.images[7], orientation=orientation)
+    upload(page, server, data)
+    page.get_by_text("One face was found").wait_for()
+    (found,) = find_faces(read_photo(data))
+    reading = read_face(load_model(available_models()[0]["name"]), found.crop, found.points)
+    assert answers(page) == {task: [reading.answer(task, mask) for mask in reading.masks] for task in TASKS}
+    for mask in ("bare", "surgical"):
+        assert page.get_by_alt_text(f"The face, {mask}").evaluate("e => e.complete && e.naturalWidth") == 200
+    page.screenshot(path=tmp_path / "face.png", full_page=True)
+    assert (tmp_path / "face.png").stat().st_size > 50_000
+
+
+def test_predictions_of_a_face_can_be_taken_home(page, server, demo_faces):
+    data = photo(demo_faces.images[20])
+    upload(page, server, data)
+    shown = answers(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Predictions (CSV)").click()
+    table = pd.read_csv(download.value.path())
+    assert list(table["mask"]) == ["none", "surgical"]
+    assert [f"{age:.1f} years" for age in table["age_pred"]] == shown["age"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Map values (CSV)").click()
+    assert len(pd.read_csv(download.value.path())) == 3 * 2 * 24 * 24
+
+
+def test_picture_without_a_face(page, server):
+    upload(page, server, photo())
+    page.get_by_text("No face was found in this picture.").wait_for()
+    page.get_by_text("Use the picture as an aligned crop").click()
+    page.get_by_text("No landmarks were found").wait_for()
+    assert all(len(of_task) == 2 for of_task in answers(page).values())
+
+
+def test_picture_with_two_faces(page, server, demo_faces):
+    upload(page, server, photo(demo_faces.images[7], demo_faces.images[90]))
+    page.get_by_text("2 faces were found. Which one?").wait_for()
+    page.get_by_text("Face 1 of 2").wait_for()
+    page.get_by_role("radio", name="face 2").press("Space")  # by keyboard
+    page.get_by_text("Face 2 of 2").wait_for()
+
+
+def test_text_file_named_jpg(page, server):
+    upload(page, server, b"no picture at all\n" * 20)
+    page.get_by_text("This file can't be used").wait_for()
+    assert page.get_by_text("Traceback").count() == 0
+
+
+def test_data_set_page_gives_the_figures_of_maskmtl(page, server, demo_faces, tmp_path):
+    page.goto(f"{server}/dataset")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.get_by_role("button", name="Headline (CSV)").wait_for()
+    model = load_model(available_models()[0]["name"])
+    figures, predictions = evaluate(model, choose(demo_faces, model.name), masks=("none", "surgical"))
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Headline (CSV)").click()
+    table = pd.read_csv(download.value.path()).set_index(["task", "mask", "metric"])["value"]
+    for mask in ("none", "surgical"):
+        assert table[("gender", mask, "accuracy")] == pytest.approx(figures[mask]["gender_accuracy"])
+        assert table[("ethnicity", mask, "accuracy")] == pytest.approx(figures[mask]["ethnicity_accuracy"])
+        assert table[("age", mask, "mae")] == pytest.approx(figures[mask]["age_mae"], abs=1e-3)
+        shown = page.locator("table.words").first.inner_text()
+        assert f"{100 * figures[mask]['ethnicity_accuracy']:.1f}" in shown
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Predictions (Parquet)").click()
+    assert len(pd.read_parquet(download.value.path())) == len(predictions)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="By ethnicity, all tasks (CSV)").click()
+    assert {"ethnicity", "value", "ci_low", "ci_high", "n", "flag"} <= set(pd.read_csv(download.value.path()).columns)
+
+    page.locator(".js-plotly-plot svg").first.wait_for()
+    page.screenshot(path=tmp_path / "dataset.png", full_page=True)
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_timeout(500)
+    assert no_sideways_scrolling(page)
+
+
+def test_run_can_be_stopped(page, server):
+    page.goto(f"{server}/dataset")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("progressbar").wait_for(state="detached")
+    page.get_by_role("button", name="Stop").wait_for(state="detached")
+    assert page.get_by_role("heading", name="Results").count() == 0
+
+
+def test_phone(page, server, tmp_path):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(server)
+    answers(page)
+    assert no_sideways_scrolling(page)
+    bare, masked = (page.get_by_alt_text(f"The face, {mask}").bounding_box() for mask in ("bare", "surgical"))
+    assert bare["y"] == masked["y"] and bare["x"] < masked["x"]  # side by side even here
+    page.screenshot(path=tmp_path / "phone.png")
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", b"101"), ("evil.example", b"403")])
+def test_foreign_host_names_are_refused(server, host, status):
+    """DNS rebinding: a page elsewhere must not reach the workbench under its own name."""
+    address = urlparse(server)
+    request = (
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}:{address.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        connection.sendall(request.encode())
+        assert connection.recv(64).split()[1] == status

@@ -1,0 +1,94 @@
+"""The page of a data set, without a browser."""
+
+import pytest
+
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+from maskmtl.evaluation import evaluate
+from maskmtl.manifest import open_faces
+from maskmtl.prepare import prepare
+
+
+@pytest.fixture
+def page(app):
+    return app.run().switch_page("views/dataset.py").run()
+
+
+def name_folder(at, path):
+    at.segmented_control(key="set_kind").set_value("A folder").run()
+    return at.text_input(key="set_folder").set_value(str(path)).run()
+
+
+def run(at):
+    return next(button for button in at.button if button.label == "Run").click().run()
+
+
+def test_folder_is_assessed_as_maskmtl_evaluates_it(page, few_faces, models, say):
+    at = run(name_folder(page, few_faces))
+    assert not at.exception and not at.error
+    model = load_model(models / DEFAULT_MODEL)
+    figures, _ = evaluate(model, open_faces(few_faces), masks=("none", "surgical"))
+    text = say(at)
+    for mask in ("none", "surgical"):
+        assert f"{100 * figures[mask]['gender_accuracy']:.1f}\N{NO-BREAK SPACE}%" in text
+        assert f"{figures[mask]['age_mae']:.1f}\N{NO-BREAK SPACE}years" in text
+    assert "faces the model has not seen, 12 of 12" in text
+    assert "n&lt;20: too few to judge" in text
+    assert "Pictures that were not taken: 1" in [expander.label for expander in at.expander]
+
+
+def test_results_stay_when_widgets_change_and_say_so(page, few_faces, say):
+    at = run(name_folder(page, few_faces))
+    first = at.session_state["set_result"]
+    at.segmented_control(key="group_task_gender").set_value("ethnicity").run()
+    assert at.session_state["set_result"] is first and "choices above have changed" not in say(at)
+    at.number_input(key="set_seed").set_value(5).run()
+    assert at.session_state["set_result"] is first and "choices above have changed" in say(at)
+
+
+def test_pictures_without_annotations_are_predicted_only(page, few_faces, tmp_path, say):
+    for i, file in enumerate(sorted(few_faces.iterdir())[:4]):
+        (tmp_path / f"picture{i}.png").write_bytes(file.read_bytes())
+    at = run(name_folder(page, tmp_path))
+    assert not at.exception and not at.error
+    assert "no annotations to compare with" in say(at)
+    assert at.download_button(key="predictions.csv")
+
+
+def test_prepared_folder_has_splits(page, few_faces, tmp_path, say):
+    prepare(few_faces, tmp_path / "prepared", workers=1)
+    at = name_folder(page, tmp_path / "prepared")
+    at.selectbox(key="set_split").set_value("train").run()
+    at.multiselect(key="set_masks").set_value(["none"]).run()
+    at = run(at)
+    assert not at.exception and not at.error
+    expected = len(open_faces(tmp_path / "prepared").in_split("train"))
+    assert f"the training split, {expected} of 12" in say(at)
+    at.selectbox(key="set_protocol").set_value("parts").run()
+    at = run(at)  # every capture day is in part I
+    assert "the training split, 12 of 12" in say(at)
+
+
+def test_split_without_faces_is_a_sentence(page, few_faces, tmp_path):
+    prepare(few_faces, tmp_path / "prepared", workers=1)
+    at = name_folder(page, tmp_path / "prepared")
+    at.selectbox(key="set_protocol").set_value("parts").run()
+    at.selectbox(key="set_split").set_value("test").run()
+    at = run(at)
+    assert not at.exception and "should have faces" in at.error[0].value
+
+
+def test_missing_folder(page):
+    at = name_folder(page, "/nowhere/at/all")
+    assert "There is nothing at /nowhere/at/all." in at.error[0].value and not at.exception
+
+
+def test_folder_without_pictures(page, tmp_path):
+    at = run(name_folder(page, tmp_path))
+    assert not at.exception
+    assert "folder should hold pictures" in at.error[0].value
+
+
+def test_no_mask_chosen(page):
+    at = page.multiselect(key="set_masks").set_value([]).run()
+    assert not at.exception
+    assert "at least one" in at.info[0].value

@@ -1,0 +1,139 @@
+"""The page of one face, without a browser: what it says, above all when something is wrong."""
+
+import io
+import re
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from analyses.face import read_face
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+
+
+def upload(app, data: bytes, name: str = "photo.jpg", mime: str = "image/jpeg"):
+    at = app.run()
+    at.segmented_control(key="face_source").set_value("Your photo").run()
+    return at.file_uploader(key="photo").set_value((name, data, mime)).run()
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def on_canvas(*faces: np.ndarray) -> np.ndarray:
+    """Faces of 300 px side by side on a wide grey canvas."""
+    canvas = np.full((600, 500 * len(faces), 3), 128, np.uint8)
+    for i, face in enumerate(faces):
+        canvas[150:450, 500 * i + 100 : 500 * i + 400] = cv2.resize(face, (300, 300), interpolation=cv2.INTER_CUBIC)
+    return canvas
+
+
+def test_page_answers_at_once_with_a_demo_face(app, say):
+    at = app.run()
+    assert not at.exception and not at.error and not at.warning
+    text = say(at)
+    for task in ("Age", "Gender", "Ethnicity"):
+        assert task in [heading.value for heading in at.subheader]
+    assert re.search(r"A composite of \d+ faces: it shows nobody", text)
+    assert "24 × 24 values" in text and "never for deciding about a person" in text
+    assert len(at.image) == 8  # two faces, and a map of three tasks over each
+
+
+def test_demo_answers_are_those_of_the_model(app, say, models, demo_faces):
+    at = app.run()
+    row = at.pills(key="demo_face").value
+    reading = read_face(
+        load_model(models / DEFAULT_MODEL), demo_faces.images[row], demo_faces.landmarks.points[row],
+        face_id=demo_faces.table["face_id"][row],
+    )  # fmt: skip
+    text = say(at)
+    for task in reading.specs:
+        for mask in reading.masks:
+            assert f"<dd>{reading.answer(task, mask)}</dd>" in text.replace("&lt;", "<").replace("&gt;", ">")
+
+
+def test_filters_narrow_the_choice(app, demo_faces):
+    at = app.run()
+    at.selectbox(key="demo_gender").set_value("female").run()
+    at.selectbox(key="demo_ethnicity").set_value("black").run()
+    rows = demo_faces.table.loc[[at.pills(key="demo_face").value]]
+    assert (rows["gender"] == 1).all() and (rows["ethnicity"] == 1).all()
+
+
+def test_another_drawing_is_another_mask_but_the_same_bare_face(app):
+    at = app.run()
+    before = [image.proto.imgs[0].url for image in at.image]
+    at.number_input(key="face_seed").set_value(3).run()
+    after = [image.proto.imgs[0].url for image in at.image]
+    assert before[0] == after[0] and before[1] != after[1]
+
+
+def test_photo_with_one_face(app, say, demo_faces):
+    at = upload(app, jpeg(on_canvas(demo_faces.images[3])))
+    assert not at.exception and not at.error and not at.warning
+    assert "One face was found" in say(at)
+    assert at.download_button(key="face-predictions.csv").label == "Predictions (CSV)"
+
+
+def test_photo_with_two_faces_offers_both(app, say, demo_faces):
+    at = upload(app, jpeg(on_canvas(demo_faces.images[3], demo_faces.images[40])))
+    assert "2 faces were found. Which one?" in say(at)
+    assert "Face 1 of 2" in say(at)
+    first = at.image[0].proto.imgs[0].url
+    at.pills(key="photo_face").set_value(1).run()
+    assert "Face 2 of 2" in say(at) and at.image[0].proto.imgs[0].url != first
+
+
+def test_photo_without_a_face_offers_to_use_it_as_a_crop(app, say):
+    at = upload(app, jpeg(np.full((300, 400, 3), 90, np.uint8)))
+    assert "No face was found in this picture." in say(at) and not at.image
+    at.toggle(key="as_crop").set_value(True).run()
+    assert "No landmarks were found" in say(at) and len(at.image) == 8
+
+
+def test_tiny_picture_is_refused_as_a_crop(app, say):
+    at = upload(app, jpeg(np.zeros((20, 30, 3), np.uint8)))
+    assert "48 px are needed" in say(at) and not at.toggle
+
+
+def broken() -> dict[str, tuple[bytes, str]]:
+    whole = jpeg(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
+    return {
+        "empty": (b"", "empty file"),
+        "truncated": (whole[: len(whole) // 2], "damaged"),
+        "text": (b"these are words, not a picture\n" * 9, "bytes of something else"),
+        "gif": (b"GIF89a" + bytes(40), "a GIF file"),
+    }
+
+
+@pytest.mark.parametrize("name", broken())
+def test_file_that_is_no_picture_gives_a_sentence_and_no_trace(app, name):
+    data, words = broken()[name]
+    at = upload(app, data)
+    assert not at.exception
+    (error,) = at.error
+    assert "This file can't be used" in error.value and words in error.value and "Traceback" not in error.value
+
+
+def test_upload_is_in_no_cache(app, demo_faces):
+    from workbench import resources
+
+    at = upload(app, jpeg(on_canvas(demo_faces.images[3])))
+    assert at.session_state["photo_found"] is not None
+    assert [source for source, _, _ in resources._opened()[1]] in ([], ["demo"])
+    package = "streamlit.runtime.caching"
+    cached = {name for name, value in vars(resources).items() if type(value).__module__.startswith(package)}
+    assert cached == {"_lock", "_model", "_opened", "_mesh", "demo_groups", "demo_thumbnail"}
+
+
+def test_without_demo_faces_a_photo_still_works(app, say, tmp_path, monkeypatch, demo_faces):
+    monkeypatch.setattr("maskmtl.manifest.DEMO", tmp_path)
+    at = app.run()
+    assert not at.exception and "The demo faces can't be shown" in at.warning[0].value
+    at.segmented_control(key="face_source").set_value("Your photo").run()
+    at.file_uploader(key="photo").set_value(("a.jpg", jpeg(on_canvas(demo_faces.images[3])), "image/jpeg")).run()
+    assert "One face was found" in say(at)

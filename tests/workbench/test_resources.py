@@ -1,0 +1,84 @@
+"""What the pages share, on its own."""
+
+import os
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskmtl.inference import predict
+from workbench import resources
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def without_rights(tmp_path):
+    """A folder that this process may not read, root or not."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    yield folder
+    if user == 0:
+        os.seteuid(user)
+    folder.chmod(0o700)
+
+
+def test_folder_without_rights_is_a_sentence(without_rights):
+    assert "no right to read" in str(resources.folder_problem(str(without_rights)))
+
+
+def test_readable_folder_and_file_are_no_problem(tmp_path):
+    (tmp_path / "faces.csv").write_text("path")
+    assert resources.folder_problem(str(tmp_path)) is None
+    assert resources.folder_problem(str(tmp_path / "faces.csv")) is None
+
+
+def test_turns_give_the_table_that_predict_gives(models, demo_faces, monkeypatch):
+    monkeypatch.setattr("workbench.resources.TURN", 5)
+    model, faces = resources.model(str(next(models.iterdir()))), demo_faces.select(np.arange(12))
+    steps: list[tuple[int, int]] = []
+    turns = resources.predict_in_turns(model, faces, ("none", "surgical"), 3, lambda *step: steps.append(step))
+    keys = ["face_id", "mask", "task"]
+    whole = predict(model, faces, masks=("none", "surgical"), seed=3)
+    turns, whole = (table.sort_values(keys, ignore_index=True) for table in (turns, whole))
+    pd.testing.assert_frame_equal(turns, whole, atol=1e-5)
+    assert steps == [(0, 12), (5, 12), (10, 12), (12, 12)]
+
+
+def test_others_get_a_turn_between_the_turns_and_never_within_one(models, demo_faces, monkeypatch):
+    monkeypatch.setattr("workbench.resources.TURN", 2)
+    model, faces = resources.model(str(next(models.iterdir()))), demo_faces.select(np.arange(6))
+    inside, real = [], resources.predict
+
+    def watched(*args, **kwargs):
+        inside.append(resources._lock().locked())
+        return real(*args, **kwargs)
+
+    def other() -> None:
+        with resources.one_at_a_time():
+            served.append(True)
+
+    served: list[bool] = []
+
+    def progress(done: int, total: int) -> None:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+
+    monkeypatch.setattr("workbench.resources.predict", watched)
+    resources.predict_in_turns(model, faces, ("none",), 0, progress)
+    assert inside == [True] * 3 and served == [True] * 4
+
+
+def test_stopping_frees_the_lock(models, demo_faces):
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resources.predict_in_turns(resources.model(str(next(models.iterdir()))), demo_faces, ("none",), 0, stop)
+    assert not resources._lock().locked()

@@ -1,0 +1,29 @@
+"""The workbench's pages; `streamlit run workbench/app.py`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+
+def main() -> None:
+    from workbench.sidebar import caution, sidebar
+
+    here = Path(__file__).parent
+    # a picture of our own: for a named icon the browser would ask fonts.gstatic.com
+    st.set_page_config("MaskMTL workbench", str(here / "icon.svg"), layout="wide")
+    st.logo(str(here / "icon.svg"), size="large")
+    st.html(here / "style.css")
+    page = st.navigation(
+        [
+            st.Page("views/face.py", title="Face", icon=":material/face:", default=True),
+            st.Page("views/dataset.py", title="Data set", icon=":material/grid_view:", url_path="dataset"),
+            st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
+        ]
+    )
+    sidebar()
+    page.run()
+    caution()
+
+
+if __name__ == "__main__":  # worker processes import this file: they should neither run it nor load what it needs
+    main()

@@ -1,0 +1,72 @@
+"""Small pieces that pages share: tables with bars, downloads, the scale of maps. Everything shown is escaped."""
+
+from collections.abc import Callable, Mapping
+from html import escape
+
+import pandas as pd
+import streamlit as st
+from plotly.colors import sequential
+
+from analyses.face import percent
+from analyses.figures import PALETTE, mask_name
+
+
+def table(data: pd.DataFrame, *, label: str) -> None:
+    """A table of words; the first column heads its row, a second line in a cell is set small."""
+    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in data.columns)
+    body = "".join(
+        "<tr>" + "".join(_cell(value, heading=i == 0) for i, value in enumerate(row)) + "</tr>"
+        for row in data.itertuples(index=False)
+    )
+    st.html(
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'<table class="words"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cell(value: object, *, heading: bool) -> str:
+    first, _, second = str(value).partition("\n")
+    inner = escape(first) + (f"<small>{escape(second)}</small>" if second else "")
+    return f'<th scope="row">{inner}</th>' if heading else f"<td>{inner}</td>"
+
+
+def probabilities(data: pd.DataFrame, *, label: str) -> None:
+    """Classes as rows, masks as columns, each probability as a number on a bar."""
+    head = "".join(f'<th scope="col">{escape(mask_name(mask))}</th>' for mask in data.columns)
+    rows = []
+    for name, row in data.iterrows():
+        cells = "".join(
+            f'<td><span class="bar" style="width:{100 * p:.1f}%;background:{PALETTE[i % len(PALETTE)]}"></span>'
+            f"<span>{percent(p)}</span></td>"
+            for i, p in enumerate(row)
+        )
+        rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
+    st.html(
+        f'<table class="bars" aria-label="{escape(label)}"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def answers(data: Mapping[str, str]) -> None:
+    """One task's answers, each under its heading."""
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in data.items())
+    st.html(f'<dl class="answers">{items}</dl>')
+
+
+def scale(full: float, unit: str) -> None:
+    """The key of a positive map: from nothing to full colour."""
+    ramp = ", ".join(sequential.Inferno)
+    st.html(
+        f'<p class="key"><span>0</span><span class="ramp" style="background:linear-gradient(90deg, {ramp})"></span>'
+        f"<span>{full:.3g} {escape(unit)}</span></p>"
+    )
+
+
+def csv(label: str, name: str, make: Callable[[], pd.DataFrame]) -> None:
+    """A button for a table, which is made when it is asked for."""
+    download(label, name, lambda: make().to_csv(index=False), "text/csv")
+
+
+def download(label: str, name: str, make: Callable[[], str | bytes], mime: str = "application/octet-stream") -> None:
+    """A button for a file, which is made when it is asked for."""
+    st.download_button(label, make, name, mime, key=name, on_click="ignore", icon=":material/download:")

@@ -1,0 +1,160 @@
+"""Every cache and the lock. Nothing that a person uploads comes here: uploads live in the session's own state."""
+
+import base64
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from analyses.fairness.groups import group_labels
+from maskmtl.checkpoint import CARD, load_model
+from maskmtl.inference import predict
+from maskmtl.manifest import Faces, is_prepared, open_faces
+from maskmtl.masks import FaceMesh
+from maskmtl.networks import MaskMTL
+from maskmtl.photo import FoundFace, find_faces, read_photo
+
+T = TypeVar("T")
+TURN = 32  # faces for which a run over a data set holds the lock
+THUMBNAIL = 96  # px
+OPEN = 3  # data sets kept open
+
+
+@st.cache_resource
+def _lock() -> threading.Lock:
+    return threading.Lock()
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Sessions share models, whose hooks and modes belong to one call at a time, and the face mesh."""
+    with _lock():
+        yield
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the model …")
+def _model(name: str, stamp: int) -> MaskMTL:
+    return load_model(name)
+
+
+def model(name: str) -> MaskMTL:
+    """A model by name or run folder, loaded once and when its files change. ValueError or OSError if it can't be."""
+    return _model(name, _stamp(Path(name) / CARD))
+
+
+@st.cache_resource
+def _opened() -> tuple[threading.Lock, dict[tuple[str, str, int], Faces]]:
+    return threading.Lock(), {}
+
+
+def faces(source: str, protocol: str = "random", progress: Callable[[int, int | None], object] | None = None) -> Faces:
+    """A folder of the machine that runs the workbench, or 'demo'. ValueError or OSError if it can't be opened.
+
+    The last few stay open. (Not by `cache_resource`, which forbids the progress bar.)
+    """
+    key = (source, protocol, 0 if source == "demo" else _stamp(Path(source)))
+    lock, opened = _opened()
+    with lock:
+        if key not in opened:
+            while len(opened) >= OPEN:
+                del opened[next(iter(opened))]
+            opened[key] = open_faces(source, protocol, progress=progress)
+        return opened[key]
+
+
+def folder_problem(path: str) -> str | None:
+    """Why nothing can be read at a path, or None."""
+    try:
+        if Path(path).is_dir():
+            with os.scandir(path) as entries:
+                next(entries, None)
+        else:
+            Path(path).open("rb").close()
+    except FileNotFoundError:
+        return f"There is nothing at {path}."
+    except PermissionError:
+        return f"The workbench has no right to read {path}: grant it, or copy the faces elsewhere."
+    except OSError as error:
+        return f"{path} can't be opened: {error.strerror}."
+    return None
+
+
+def has_splits(path: str) -> bool:
+    """Whether a path is a folder that `maskmtl prepare` made; only those have splits."""
+    return is_prepared(Path(path))
+
+
+@st.cache_data
+def demo_groups() -> pd.DataFrame:
+    """The demo faces' age band, gender and ethnicity in words, one row each."""
+    table = faces("demo").table
+    return pd.DataFrame({by: group_labels(table, by).astype(str) for by in ("age_band", "gender", "ethnicity")})
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def demo_thumbnail(row: int) -> str:
+    """A demo face as a data URI."""
+    return data_uri(faces("demo").images[row], THUMBNAIL)
+
+
+def data_uri(image: np.ndarray, size: int) -> str:
+    """(H, W, 3) uint8 RGB as a JPEG data URI of `size` px."""
+    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def found_faces(data: bytes) -> tuple[np.ndarray, list[FoundFace]]:
+    """A photo file and the faces in it; ValueError if it is no whole picture."""
+    photo = read_photo(data)
+    with one_at_a_time():
+        return photo, find_faces(photo)
+
+
+@st.cache_resource
+def _mesh() -> FaceMesh:
+    return FaceMesh()
+
+
+def landmarks(crop: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Landmarks of an aligned crop, and whether they are its own (else the mean face's)."""
+    with one_at_a_time():
+        points, _, method = _mesh()(crop)
+    return points, method != "template"
+
+
+def predict_in_turns(
+    model: MaskMTL, chosen: Faces, masks: Sequence[str], seed: int, progress: Callable[[int, int], object]
+) -> pd.DataFrame:
+    """predict() that lets other sessions in between; `progress` may raise to stop it."""
+    parts = []
+    for start in range(0, len(chosen), TURN):
+        progress(start, len(chosen))
+        turn = chosen.select(np.arange(start, min(start + TURN, len(chosen))))
+        with one_at_a_time():
+            parts.append(predict(model, turn, masks=masks, seed=seed))
+    progress(len(chosen), len(chosen))
+    return pd.concat(parts, ignore_index=True)
+
+
+def remember(slot: str, key: Hashable, make: Callable[[], T]) -> T:
+    """`make()`, kept in this session until `key` changes: one value for each slot."""
+    kept = st.session_state.get(slot)
+    if kept is None or kept[0] != key:
+        st.session_state[slot] = None  # free the old value first
+        kept = st.session_state[slot] = (key, make())
+    return kept[1]
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

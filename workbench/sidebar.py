@@ -1,0 +1,106 @@
+"""What stands beside every page: the model, what it is, and what its answers are not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from analyses.figures import mask_name
+from maskmtl.checkpoint import available_models
+from maskmtl.networks import MaskMTL, count_values
+from workbench import resources
+
+FOLDER = "a run folder …"
+CAUTION = (
+    "Ethnicity and gender read-outs are statistics of annotations, for audit and research only, "
+    "never for deciding about a person."
+)
+NO_MODEL = (
+    "There is no model in data/models yet. Train one with `maskmtl train FACES --run DIR`, then name its run folder "
+    "here or copy it with `maskmtl publish DIR NAME`."
+)
+
+
+def caution() -> None:
+    """The line that no page is without."""
+    st.html(f'<p class="caution" role="note">{CAUTION}</p>')
+
+
+def sidebar() -> None:
+    """Choose the model; `current_model` hands it to the pages."""
+    with st.sidebar:
+        name = _choose()
+        st.session_state["model_name"], model = name, _load(name)
+        st.session_state["model_ready"] = model is not None
+        if model is not None:
+            with st.expander("About this model"):
+                st.caption("\n\n".join(card_lines(model)))
+        caution()
+
+
+def current_model() -> tuple[str, MaskMTL]:
+    """The chosen model and its name or folder; without one the page ends here, in a sentence."""
+    if not st.session_state.get("model_ready"):
+        st.info("Choose a model in the sidebar to begin.", icon=":material/arrow_back:")
+        st.stop()
+    name = st.session_state["model_name"]
+    return name, resources.model(name)
+
+
+def _choose() -> str:
+    try:
+        names = [str(card["name"]) for card in available_models()]
+    except (ValueError, OSError) as error:
+        st.error(f"The models in data/models can't be listed: {error}")
+        names = []
+    if not names:
+        st.warning(NO_MODEL)
+    choice = st.selectbox("Model", [*names, FOLDER], key="model_choice", persist_state="session")
+    if choice != FOLDER:
+        return str(choice)
+    return st.text_input(
+        "Run folder", key="model_folder", placeholder="/path/to/run", persist_state="session",
+        help="A folder that `maskmtl train` made, on the machine that runs the workbench.",
+    ).strip()  # fmt: skip
+
+
+def _load(name: str) -> MaskMTL | None:
+    if not name:
+        return None
+    try:
+        return resources.model(name)
+    except (ValueError, OSError) as error:
+        st.error(f"This model can't be loaded: {error}")
+        return None
+
+
+def card_lines(model: MaskMTL) -> list[str]:
+    """A model's card in a few lines of Markdown: what it is, its data, its figures, its licence."""
+    card = model.card
+    lines = [card.get("summary", f"{model.name}: no summary in its card.")]
+    data = card.get("data")
+    if isinstance(data, Mapping):
+        words = {"train": "to train", "val": "to validate"}
+        counts = ", ".join(f"{data[part]:,} {word}" for part, word in words.items() if part in data)
+        lines.append(f"**Data** {data.get('name', 'unnamed')}" + (f": {counts}" if counts else ""))
+    test = card.get("test")  # a published model's, with intervals; a run has the epoch's validation figures only
+    word, figures = ("Test", test["figures"]) if test else ("Validation", card.get("val", {}))
+    lines += [f"**{word}, {mask_name(mask)}** {_figures(of_mask)}" for mask, of_mask in figures.items()]
+    side = model.input_size
+    lines.append(f"**Network** {count_values(model) / 1e6:.1f} million values, input {side} × {side} px")
+    lines.append(f"**Licence** {card.get('licence', 'not stated in its card')}")
+    if "forbidden_use" in card:
+        lines.append("**Not for** " + " ".join(card["forbidden_use"]))
+    return lines
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    words = []
+    for name, entry in figures.items():
+        value = entry["value"] if isinstance(entry, Mapping) else entry
+        task, _, metric = name.rpartition("_")
+        if metric == "accuracy":
+            words.append(f"{task} {value:.1%}".replace("%", "\N{NO-BREAK SPACE}%"))
+        elif metric == "mae":
+            words.append(f"{task} ±\N{NO-BREAK SPACE}{value:.1f} years")
+    return ", ".join(words)

@@ -1,0 +1,231 @@
+"""A data set, bare and masked: predictions of every face, and how well they agree with the annotations."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from analyses.assessment import ALL, GROUPINGS, Assessment, assess, headline, in_words, scores_in_words
+from analyses.figures import confusion_figure, error_figure, group_figure, mask_name
+from maskmtl.checkpoint import best_device
+from maskmtl.evaluation import CHOICES, choose
+from maskmtl.inference import wide
+from maskmtl.masks import MASKS
+from maskmtl.networks import MaskMTL
+from maskmtl.splits import PROTOCOLS
+from workbench import parts, resources
+from workbench.sidebar import current_model
+
+DEMO, FOLDER = "Demo faces", "A folder"
+WORDS = {
+    "unseen": "faces the model has not seen",
+    "all": "all faces",
+    "train": "the training split",
+    "val": "the validation split",
+    "test": "the test split",
+}
+
+
+class Order(NamedTuple):
+    """What to run. (A tuple, because Streamlit makes this class anew on every run of the page.)"""
+
+    source: str
+    protocol: str
+    split: str
+    masks: tuple[str, ...]
+    seed: int
+
+
+def choose_order() -> Order | None:
+    """The widgets above the button; None while something is missing."""
+    kind = st.segmented_control(
+        "Faces",
+        [DEMO, FOLDER],
+        default=DEMO,
+        required=True,
+        key="set_kind",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    source, splits, protocol = "demo", False, PROTOCOLS[0]
+    if kind == FOLDER:
+        source = st.text_input(
+            "Folder on the machine that runs the workbench", key="set_folder", persist_state="session",
+            placeholder="/path/to/faces",
+            help="Made by `maskmtl prepare`, or any folder of pictures; UTKFace names give annotations.",
+        ).strip()  # fmt: skip
+        if not source:
+            return None
+        if problem := resources.folder_problem(source):
+            st.error(problem)
+            return None
+        splits = resources.has_splits(source)
+    left, middle, right = st.columns(3)
+    options = list(CHOICES) if splits else ["unseen", "all"]
+    split = left.selectbox("Which faces", options, format_func=WORDS.__getitem__, key="set_split")
+    if splits:
+        protocol = left.selectbox("Protocol", PROTOCOLS, key="set_protocol")
+    names = ["none", *MASKS]
+    masks = middle.multiselect("Masks", names, default=names[:2], format_func=mask_name, key="set_masks")
+    seed = right.number_input("Mask drawing", 0, 9999, key="set_seed", help="The same number draws the same masks.")
+    if not masks:
+        st.info("Choose at least one mask, or bare faces.")
+        return None
+    ordered = tuple(name for name in names if name in masks)
+    return Order(source, protocol, split, ordered, int(seed))
+
+
+def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
+    """Predict and assess, with a bar; any click stops it."""
+    with st.container(key="running"):
+        bar = st.progress(0.0, "Opening the faces …")
+        st.button("Stop", icon=":material/stop_circle:")
+
+        def opening(done: int, total: int | None) -> None:
+            of_all = f" of {total:,}" if total else ""
+            bar.progress(done / total if total else 0.0, f"Reading faces: {done:,}{of_all}")
+
+        def predicting(done: int, total: int) -> None:
+            bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces, {len(order.masks)} variants each")
+
+        try:
+            faces = resources.faces(order.source, order.protocol, opening)
+            chosen = choose(faces, name, order.split)
+            predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
+        except (ValueError, OSError) as error:
+            st.error(f"These faces can't be used: {error}.")
+            return None
+        bar.progress(1.0, "Intervals …")
+        title = f"{model.name} on {faces.name}: {WORDS[order.split]}, {len(chosen):,} of {len(faces):,}"
+        return {
+            "title": title, "assessment": assess(predictions, chosen.table, model.specs, seed=order.seed),
+            "rejected": faces.rejected, "order": order, "model": name,
+        }  # fmt: skip
+
+
+def chart(figure: go.Figure, alt: str, key: str) -> None:
+    st.plotly_chart(figure, config={"displayModeBar": False}, alt=alt, key=key)
+
+
+def show_headline(result: Assessment) -> None:
+    parts.table(headline(result), label="Headline figures per mask with 95 % intervals")
+    st.caption("Second lines are 95 % intervals: Wilson for accuracy, bootstrap for the mean absolute error of age.")
+    parts.csv("Headline (CSV)", "overall.csv", lambda: result.overall.drop(columns=ALL))
+
+
+def show_predictions(result: Assessment, model: MaskMTL) -> None:
+    with st.container(horizontal=True):
+        parts.csv("Predictions (CSV)", "predictions.csv", lambda: wide(result.predictions, model))
+        parquet = partial(result.predictions.to_parquet, index=False)
+        parts.download("Predictions (Parquet)", "predictions.parquet", parquet)
+
+
+def show_classes(result: Assessment) -> None:
+    for task, matrices in result.confusions.items():
+        st.subheader(f"{task.capitalize()}: who is taken for whom")
+        for pair in _pairs(list(matrices)):
+            for column, mask in zip(st.columns(2, gap="medium"), pair, strict=False):
+                with column:
+                    st.markdown(f"**{mask_name(mask).capitalize()}**")
+                    figure = confusion_figure(matrices[mask], result.class_names(task))
+                    chart(figure, f"Confusion matrix of {task}, {mask_name(mask)}", f"confusion_{task}_{mask}")
+                    rows = result.per_class.query("task == @task and mask == @mask")
+                    parts.table(scores_in_words(rows), label=f"Precision, recall and F1 of {task}, {mask_name(mask)}")
+    with st.container(horizontal=True):
+        parts.csv("Confusion counts (CSV)", "confusion.csv", result.confusion_table)
+        parts.csv("Precision, recall, F1 (CSV)", "per-class.csv", lambda: result.per_class)
+
+
+def _pairs(masks: Sequence[str]) -> list[Sequence[str]]:
+    return [masks[i : i + 2] for i in range(0, len(masks), 2)]
+
+
+def show_values(result: Assessment) -> None:
+    for task in (task for task in result.tasks if not result.class_names(task)):
+        st.subheader(f"{task.capitalize()}: error")
+        rows = result.predictions[result.predictions["task"] == task]
+        figure = error_figure(rows, unit=result.unit(task))
+        chart(figure, f"Distribution of the error of {task} per mask", f"error_{task}")
+
+
+def show_groups(result: Assessment) -> None:
+    st.caption(
+        "A group is the annotation of a picture, not anyone’s identity. Hollow marks and notes flag groups below 100 "
+        "faces; below 20 there is no judgement. A mask harms where accuracy falls or the age error rises."
+    )
+    for tab, (by, title) in zip(st.tabs(list(GROUPINGS.values())), GROUPINGS.items(), strict=True):
+        with tab:
+            task = st.segmented_control(
+                "Task",
+                result.tasks,
+                default=result.tasks[0],
+                required=True,
+                key=f"group_task_{by}",
+                label_visibility="collapsed",
+            )
+            rows = result.groups[by].query("task == @task")
+            for column, metric in zip(st.columns(2, gap="medium"), _metrics(rows), strict=False):
+                with column:
+                    figure = group_figure(rows[rows["metric"] == metric], by, unit=result.unit(str(task)))
+                    chart(figure, f"{metric} of {task} by {title.lower()}", f"group_{by}_{task}_{metric}")
+            parts.table(in_words(rows, by), label=f"{task} by {title.lower()}")
+            make = partial(result.groups.__getitem__, by)
+            parts.csv(f"By {title.lower()}, all tasks (CSV)", f"by-{by}.csv", make)
+
+
+def _metrics(rows: pd.DataFrame) -> list[str]:
+    return [metric for metric in rows["metric"].unique() if metric != "signed_error"]
+
+
+def show_rejected(rejected: pd.DataFrame) -> None:
+    if len(rejected):
+        with st.expander(f"Pictures that were not taken: {len(rejected):,}"):
+            st.dataframe(rejected, hide_index=True, alt="Pictures that were not taken, each with its reason")
+            parts.csv("Not taken (CSV)", "rejected.csv", lambda: rejected)
+
+
+def show(result: dict[str, Any], order: Order | None, name: str, model: MaskMTL) -> None:
+    assessment: Assessment = result["assessment"]
+    st.header("Results")
+    st.markdown(result["title"])
+    if (order, name) != (result["order"], result["model"]):
+        st.caption("These are the results of the last run; the choices above have changed since.")
+    if not assessment.tasks:
+        st.info("These faces carry no annotations to compare with. The predictions can be downloaded.")
+    else:
+        show_headline(assessment)
+    show_predictions(assessment, resources.model(result["model"]))
+    show_rejected(result["rejected"])
+    if assessment.tasks:
+        st.header("Classes")
+        show_classes(assessment)
+        show_values(assessment)
+        st.header("By group")
+        show_groups(assessment)
+
+
+def page() -> None:
+    st.title("Data set")
+    st.markdown("How well does a model agree with the annotations of many faces, bare and masked, and for whom?")
+    name, model = current_model()
+    order = choose_order()
+    device = best_device()
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    pressed = left.button("Run", type="primary", icon=":material/play_arrow:", disabled=order is None, width="stretch")
+    right.caption(f"Runs on {'the GPU' if device.type == 'cuda' else 'the CPU, as there is no GPU'}.")
+    place = st.empty()
+    if pressed and order is not None:
+        st.session_state.pop("set_result", None)
+        with place.container():
+            result = run(order, name, model)
+        if result is not None:
+            st.session_state["set_result"] = result
+            place.empty()
+    if "set_result" in st.session_state:
+        show(st.session_state["set_result"], order, name, model)
+
+
+page()
