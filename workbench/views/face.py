@@ -191,7 +191,8 @@ def page() -> None:
     st.caption(
         f"Grad-CAM at the layer {reading.attribution.layer}, {reading.grid()} values over the crop, enlarged; both "
         "faces of a task share one colour scale. Colour marks what raises the score of the answer named under it; what "
-        "lowers it stands only in the map values. A map shows association in this model, not a cause."
+        "lowers it stands only in the map values. Bands along the border come "
+        "in part from the network's zero padding. A map shows association in this model, not a cause."
     )
     show_downloads(reading, model)
 
