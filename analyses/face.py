@@ -98,6 +98,7 @@ def read_face(
     *,
     masks: Iterable[str] = ("none", "surgical"),
     seed: int = 0,
+    method: str = "gradcam",
     face_id: str | None = None,
     labels: Mapping[str, float] | None = None,
 ) -> FaceReading:
@@ -113,7 +114,7 @@ def read_face(
     logits: dict[str, Tensor] = {}
     hook = model.register_forward_hook(lambda module, inputs, output: logits.update(output))
     try:
-        attribution = explain(model, to_input(images, model))  # its forward pass gives the answers too
+        attribution = explain(model, to_input(images, model), method=method)  # its forward pass gives the answers too
     finally:
         hook.remove()
     rows = []

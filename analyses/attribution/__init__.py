@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from analyses.attribution.gradcam import gradcam
+from analyses.attribution.gradcam import gradcam, hirescam
 from analyses.attribution.result import Attribution, Index, Method
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes
 
 __all__ = ["METHODS", "Attribution", "explain"]
 
-METHODS: dict[str, Method] = {"gradcam": gradcam}
+METHODS: dict[str, Method] = {"gradcam": gradcam, "hirescam": hirescam}
 
 
 def explain(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from analyses.attribution import METHODS
 from analyses.face import FaceReading, describe, read_face
 from analyses.figures import map_overlay, map_scale, mask_name
 from maskmtl.inference import wide
@@ -18,6 +19,7 @@ DEMO, PHOTO = "Demo faces", "Your photo"
 ANY = "any"
 FILTERS = {"age_band": "Age", "gender": "Gender", "ethnicity": "Ethnicity"}
 SHOWN = 8  # demo faces offered at once
+MAPS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}  # METHODS by their names in the literature
 UNITS = {True: "of the logit", False: "of the output"}  # by whether a task has classes
 
 
@@ -147,7 +149,7 @@ def show_task(reading: FaceReading, task: str) -> None:
                 empty = map_scale(maps[mask]) == 0
                 column.image(
                     map_overlay(image, maps[mask], scale=full), width="stretch",
-                    alt=f"Grad-CAM {about}, {mask_name(mask)}",
+                    alt=f"{map_name(reading.attribution.method)} {about}, {mask_name(mask)}",
                     caption=f"{mask_name(mask).capitalize()}: " + ("no positive evidence " if empty else "") + about,
                 )  # fmt: skip
             if full > 0:
@@ -158,6 +160,10 @@ def show_downloads(reading: FaceReading, model: MaskMTL) -> None:
     with st.container(horizontal=True):
         parts.csv("Predictions (CSV)", "face-predictions.csv", lambda: wide(reading.predictions, model))
         parts.csv("Map values (CSV)", "face-maps.csv", reading.map_table)
+
+
+def map_name(method: str) -> str:
+    return MAPS.get(method, method)
 
 
 def page() -> None:
@@ -171,28 +177,30 @@ def page() -> None:
     chosen = choose_demo(model) if source == DEMO else choose_photo()
     if chosen is None:
         return
-    left, right = st.columns(2, wrap=False)
+    left, middle, right = st.container(key="reading").columns(3, wrap=False)
     kind = left.selectbox("Mask", list(MASKS), key="face_mask", persist_state="session")
-    seed = right.number_input(
+    seed = middle.number_input(
         "Mask drawing", 0, 9999, key="face_seed", persist_state="session",
         help="Colour and fit of the mask vary from drawing to drawing; the same number draws the same mask.",
     )  # fmt: skip
+    method = right.selectbox("Map", list(METHODS), format_func=map_name, key="face_map", persist_state="session")
     note = chosen.pop("note")
 
     def read() -> FaceReading:
         with resources.one_at_a_time():
-            return read_face(model, masks=("none", kind), seed=int(seed), **chosen)
+            return read_face(model, masks=("none", kind), seed=int(seed), method=method, **chosen)
 
-    reading = resources.remember("face_reading", (name, kind, seed, chosen["crop"].tobytes()), read)
+    reading = resources.remember("face_reading", (name, kind, seed, method, chosen["crop"].tobytes()), read)
     show_faces(reading, note)
     st.header("What the model reads, and from where")
     for task in reading.specs:
         show_task(reading, task)
     st.caption(
-        f"Grad-CAM at the layer {reading.attribution.layer}, {reading.grid()} values over the crop, enlarged; both "
-        "faces of a task share one colour scale. Colour marks what raises the score of the answer named under it; what "
-        "lowers it stands only in the map values. Bands along the border come "
-        "in part from the network's zero padding. A map shows association in this model, not a cause."
+        f"{map_name(method)} at the layer {reading.attribution.layer}, {reading.grid()} values over the crop, "
+        "enlarged; both faces of a task share one colour scale. Colour marks what raises the score of the answer named "
+        "under it; what lowers it stands only in the map values. Bands along the border come in part from the "
+        "network's zero padding. Grad-CAM averages gradients over the whole face, which this network's dense heads do "
+        "not: compare it with HiResCAM. A map shows association in this model, not a cause."
     )
     show_downloads(reading, model)
 

@@ -122,6 +122,14 @@ def test_by_hand(task, index, explained, expected):
     assert attribution.index[task].tolist() == [explained]
 
 
+def test_hirescam_by_hand():
+    """Weight times activation at each place: for a linear head they add up to the score without its bias."""
+    maps = explain(ByHand(), IMAGE, method="hirescam", index={"gender": 0, "ethnicity": 2}).values
+    np.testing.assert_array_equal(maps["age"][0], [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(maps["gender"][0], [[-4, 4], [0, 0]])  # of class 0: the negative logit, 0 - 1 + 1
+    np.testing.assert_array_equal(maps["ethnicity"][0], [[4, -4], [0, 16]])
+
+
 def test_result():
     attribution = explain(ByHand(), IMAGE)
     assert list(attribution.values) == list(attribution.index) == ["age", "gender", "ethnicity"]
@@ -145,16 +153,17 @@ def test_equals_captum(network):
             np.testing.assert_allclose(ours / peak, theirs[:, 0].detach() / peak, atol=1e-6)
 
 
-def test_equals_pytorch_grad_cam_up_to_its_scaling():
-    from pytorch_grad_cam import GradCAM
+@pytest.mark.parametrize(("method", "peer"), [("gradcam", "GradCAM"), ("hirescam", "HiResCAM")])
+def test_equals_pytorch_grad_cam_up_to_its_scaling(method, peer):
+    import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model, images = small()
     for task, index in (("age", None), ("glasses", 0), ("glasses", 1), ("ethnicity", 3)):
-        ours = explain(model, images, tasks=[task], index=index).positive()[task]
+        ours = explain(model, images, tasks=[task], index=index, method=method).positive()[task]
         scaled = ours - ours.min(axis=(1, 2), keepdims=True)
         scaled /= scaled.max(axis=(1, 2), keepdims=True).clip(1e-7)
-        with GradCAM(Head(model, task, index), [model.encoder_conv]) as cam:
+        with getattr(pytorch_grad_cam, peer)(Head(model, task, index), [model.encoder_conv]) as cam:
             theirs = cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
         np.testing.assert_allclose(scaled, theirs, atol=2e-3)
 
