@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from maskmtl.splits import PROTOCOLS, SPLITS
 from maskmtl.tasks import TASKS, Classes, Scalar
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -135,27 +136,36 @@ def _from_archive(source: Path) -> Iterator[Picture]:
 
 def _read_csv(source: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(source)
+        table = pd.read_csv(source, dtype={"path": str, "captured": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"CSV should have a header with a column 'path', got {str(source)!r}: {error}") from error
     if "path" not in table or table["path"].isna().any():
         raise ValueError(f"CSV should have a column 'path', filled in every row, got columns {list(table.columns)}")
-    reserved = sorted({"digest", "group_id", "face_id", "excluded"} & set(table.columns))
+    reserved = sorted({"digest", "group_id", "face_id", "excluded", *PROTOCOLS} & set(table.columns))
     if reserved:
         raise ValueError(f"CSV columns {reserved} are names that the manifest makes itself: rename them")
+    if "split" in table and not (known := table["split"].dropna()).isin(SPLITS).all():
+        raise ValueError(
+            f"CSV column 'split' should hold {', '.join(SPLITS)} or nothing, got {sorted({str(v) for v in known})}"
+        )
     return table
 
 
 def _from_table(table: pd.DataFrame, folder: Path) -> Iterator[Picture]:
+    taken: set[str] = set()
     for row in table.to_dict("records"):
         path = str(row.pop("path"))
         labels, reason = _own_labels(row)
+        if path in taken:
+            reason = reason or "the path stands in an earlier row as well"
         data = b""
         if reason is None:
             try:
                 data = (folder / path).read_bytes()
-            except OSError as error:
-                reason = f"the file can't be read: {error.strerror}"
+            except (OSError, ValueError) as error:  # the latter for a path that can be none
+                reason = f"the file can't be read: {getattr(error, 'strerror', error)}"
+        if reason is None:
+            taken.add(path)
         yield Picture(path, data, {**row, **labels}, reason)
 
 
@@ -173,11 +183,11 @@ def _own_labels(row: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
                 try:
                     value = float(text)
                 except ValueError:
-                    expected = (
-                        list(names) or f"a number of {spec.target.unit}"
-                        if isinstance(spec.target, Scalar)
-                        else list(names)
-                    )
-                    return {}, f"{name} should be one of {expected}, got {value!r}"
+                    target = spec.target
+                    expected = f"a number of {target.unit}" if isinstance(target, Scalar) else f"one of {list(names)}"
+                    return {}, f"{name} should be {expected}, got {value!r}"
         labels[name] = float(value)
+    captured = row.get("captured")
+    if isinstance(captured, str) and not _CAPTURED.match(captured):
+        return {}, f"captured should be yyyymmdd..., got {captured!r}"
     return labels, label_problem(labels)

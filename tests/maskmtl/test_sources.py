@@ -68,11 +68,12 @@ def test_a_folder_of_own_pictures_has_no_labels_and_asks_for_alignment(tmp_path,
 
 def test_a_csv_with_own_columns(tmp_path, demo_face_paths):
     (tmp_path / "anna.jpg").write_bytes(demo_face_paths[0].read_bytes())
+    (tmp_path / "ben.jpg").write_bytes(demo_face_paths[1].read_bytes())
     rows = [("anna.jpg", 31, "Female", "asian", "hall"), ("gone.jpg", 3, "male", "white", "yard")]
     rows += [
         ("anna.jpg", 31, "woman", "asian", "hall"),
         ("anna.jpg", 131, "female", "asian", "hall"),
-        ("anna.jpg", None, None, None, "hall"),
+        ("ben.jpg", None, None, None, "hall"),
     ]
     pd.DataFrame(rows, columns=["path", "age", "gender", "ethnicity", "site"]).to_csv(tmp_path / "own.csv", index=False)
     good, gone, word, old, unlabelled = read_source(tmp_path / "own.csv")[0]
@@ -100,6 +101,29 @@ def test_sources_that_can_not_be_used(tmp_path):
     (tmp_path / "d.zip").write_text("")
     with pytest.raises(ValueError, match=r"folder, a \.tar\.gz or a \.csv"):
         read_source(tmp_path / "d.zip")
+
+
+def test_a_csv_whose_cells_are_not_guessed_at(tmp_path, demo_face_paths):
+    for name in ("007", "8"):
+        (tmp_path / name).write_bytes(demo_face_paths[0].read_bytes())
+    lines = ["path,age,captured", "007,20,20170112", "8,young,20170113", "007,30,20170112", "9\0,5,20170112"]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    number, word, again, nothing = read_source(tmp_path / "own.csv")[0]
+    assert (number.path, number.columns["captured"], number.reason) == ("007", "20170112", None)
+    assert word.reason == "age should be a number of years, got 'young'"
+    assert again.reason == "the path stands in an earlier row as well"
+    assert nothing.reason == "the file can't be read: embedded null byte"
+
+
+def test_a_csv_with_columns_that_can_not_be_used(tmp_path):
+    (tmp_path / "split.csv").write_text("path,split\n1.jpg,train\n2.jpg,\n3.jpg,testing\n")
+    with pytest.raises(
+        ValueError, match=r"'split' should hold train, val, test or nothing, got \['testing', 'train'\]"
+    ):
+        read_source(tmp_path / "split.csv")
+    (tmp_path / "random.csv").write_text("path,random\n1.jpg,train\n")
+    with pytest.raises(ValueError, match=r"\['random'\] are names that the manifest makes itself"):
+        read_source(tmp_path / "random.csv")
 
 
 def test_a_broken_archive_says_so(tmp_path, demo_face_paths):
