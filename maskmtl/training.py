@@ -4,7 +4,7 @@ A run folder holds:
     config.json          the configuration
     metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds
     model.safetensors    the weights of the best epoch by validation, with model.json (the card) and seen.npy
-    last.safetensors     weights and optimiser state after the last whole epoch; state.json says which
+    last.safetensors     weights, optimiser state and number of the last whole epoch, and the best one
 All randomness of an epoch comes from (seed, epoch), so a run that resumes at an epoch's start repeats to the bit what
 it would have done undisturbed, on the same machine and number of threads.
 """
@@ -13,7 +13,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from maskmtl import __version__
-from maskmtl.checkpoint import SEEN, best_device, load_tensors, save_model, save_tensors
+from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, usable_device
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
 from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
-from maskmtl.networks import MaskMTL
+from maskmtl.networks import SHARING, MaskMTL
 from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
 
+LAST = "last.safetensors"
+STATE = ("epoch", "best_epoch", "best_score")
 MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
 AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -64,7 +66,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_masks(self.masks)
-        allowed = {"schedule": ("constant", "cosine"), "age_loss": tuple(AGE_LOSSES), "precision": tuple(PRECISIONS)}
+        allowed: dict[str, Iterable[Any]] = {
+            "sharing": SHARING, "channels": (1, 3), "schedule": ("constant", "cosine"), "age_loss": AGE_LOSSES,
+            "precision": PRECISIONS,
+        }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} should be one of {list(values)}, got {getattr(self, name)!r}")
@@ -121,7 +126,7 @@ def train(
     elif run.exists() and any(run.iterdir()):
         raise ValueError(f"run should be a new folder, got {str(run)!r}, which has files: resume it or name another")
     config = config or TrainConfig()
-    device = torch.device(device) if device else best_device()
+    device = usable_device(device)
     train_faces, val_faces = _training_faces(faces, "train"), _training_faces(faces, "val")
     specs = training_specs(train_faces.table, config.age_loss)
     run.mkdir(parents=True, exist_ok=True)
@@ -143,8 +148,8 @@ def train(
     model = MaskMTL(specs, sharing=config.sharing, nonlocal_block=config.nonlocal_block, channels=config.channels)
     model.to(device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    fresh: dict[str, Any] = {"epoch": 0, "best_score": -math.inf, "best_epoch": 0}
-    state = _load_state(run, model, optimiser) if resume else fresh
+    fresh: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_score": -math.inf}
+    state = _load_state(run, model, optimiser) if (run / LAST).is_file() else fresh
     steps = -(-len(train_faces) // config.batch_size)
 
     for epoch in range(state["epoch"] + 1, config.epochs + 1):
@@ -228,7 +233,8 @@ def skill(figures: dict[str, dict[str, float]], y: dict[str, Tensor], specs: dic
             if isinstance(spec.target, Classes):
                 values.append(figure[f"{name}_accuracy"])
             else:
-                values.append(1 - figure[f"{name}_mae"] / float((labelled - labelled.median()).abs().mean()))
+                spread = float((labelled - labelled.median()).abs().mean()) or 1.0  # one unit where all are alike
+                values.append(1 - figure[f"{name}_mae"] / spread)
     return float(np.mean(values))
 
 
@@ -296,8 +302,8 @@ def _losses(model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, p
 
 
 def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:
-    if not (run / "state.json").is_file():
-        raise ValueError(f"run should have a whole epoch to resume from, got {str(run)!r} without state.json")
+    if not (run / "config.json").is_file():
+        raise ValueError(f"run should be a folder to resume from, got {str(run)!r} without config.json")
     saved = TrainConfig.from_json(json.loads((run / "config.json").read_text()))
     if config is not None and config != saved:
         changed = [f.name for f in fields(saved) if getattr(saved, f.name) != getattr(config, f.name)]
@@ -306,14 +312,15 @@ def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:
 
 
 def _save_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: dict, line: dict) -> None:
+    """The line first and the tensors, which hold the state too, in one write: a kill in between repeats the epoch."""
+    lines = _lines(run, before=state["epoch"])
+    write_text(run / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in [*lines, line]))
     tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value
-    save_tensors(run / "last.safetensors", tensors)
-    lines = _lines(run, before=state["epoch"])
-    write_text(run / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in [*lines, line]))
-    write_json(run / "state.json", state)
+    tensors["state"] = torch.tensor([state[key] for key in STATE], dtype=torch.float64)
+    save_tensors(run / LAST, tensors)
 
 
 def _lines(run: Path, before: int) -> list[dict[str, Any]]:
@@ -323,7 +330,7 @@ def _lines(run: Path, before: int) -> list[dict[str, Any]]:
 
 
 def _load_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    tensors = load_tensors(run / "last.safetensors")
+    tensors = load_tensors(run / LAST)
     model.load_state_dict({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
     for name, parameter in model.named_parameters():
         loaded = {key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
@@ -333,7 +340,8 @@ def _load_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -
             for key in ("exp_avg", "exp_avg_sq")
         }
         optimiser.state[parameter] = {"step": loaded["step"].to(parameter.device), **state}
-    return json.loads((run / "state.json").read_text())
+    epoch, best_epoch, best_score = tensors["state"].tolist()
+    return {"epoch": int(epoch), "best_epoch": int(best_epoch), "best_score": best_score}
 
 
 def _save_seen(run: Path, *parts: Faces) -> None:

@@ -53,6 +53,14 @@ def test_a_run_that_was_stopped_resumes_to_the_same_weights(run, small, tmp_path
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_a_run_that_was_stopped_in_its_first_epoch_resumes_from_the_start(run, small, tmp_path):
+    with pytest.raises(Stopped, match="0 whole epochs"):
+        train(small, tmp_path / "run", QUICK, stop=lambda: True)
+    train(small, tmp_path / "run", resume=True)
+    whole, resumed = load_tensors(run / "last.safetensors"), load_tensors(tmp_path / "run" / "last.safetensors")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
 def test_training_lowers_the_loss_on_faces_it_sees(small, tmp_path):
     config = replace(QUICK, epochs=6, augment=False, masks=("none",), lr=3e-4, weight_decay=0.0)
     run = train(small, tmp_path / "run", config)
@@ -70,7 +78,7 @@ def test_a_missing_label_teaches_nothing_and_breaks_nothing(small, tmp_path):
 def test_what_can_not_be_trained_on_is_refused(small, tmp_path, run):
     with pytest.raises(ValueError, match="run should be a new folder"):
         train(small, run, QUICK)
-    with pytest.raises(ValueError, match=r"without state\.json"):
+    with pytest.raises(ValueError, match=r"without config\.json"):
         train(small, tmp_path / "nothing", resume=True)
     with pytest.raises(ValueError, match=r"keeps its configuration, got other values for \['lr'\]"):
         train(small, run, replace(QUICK, lr=1.0), resume=True)
@@ -83,6 +91,8 @@ def test_what_can_not_be_trained_on_is_refused(small, tmp_path, run):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("sharing", "telepathic", r"sharing should be one of \['hierarchical'"),
+        ("channels", 2, "channels should be one of"),
         ("schedule", "exponential", "schedule should be one of"),
         ("age_loss", "huber", "age_loss should be one of"),
         ("precision", "fp8", "precision should be one of"),
@@ -116,6 +126,25 @@ def test_skill_by_hand():
     y = {"age": torch.tensor([10.0, 20.0, 40.0]), "gender": torch.zeros(3), "ethnicity": torch.zeros(3)}
     # the median, 20, errs by 10, 0 and 20: 10 on the mean, so an MAE of 5 is a skill of a half
     assert skill(figures, y, TASKS) == pytest.approx((0.5 + 0.9 + 0.8) / 3)
+
+
+def test_a_kill_between_the_writes_of_an_epoch_costs_nothing(run, small, tmp_path, monkeypatch):
+    """The metrics line is written, the tensors are not: the epoch is run again, with the same result."""
+    from maskmtl import training
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    train(small, tmp_path / "run", replace(QUICK, epochs=1))
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "epochs": 2}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "save_tensors", killed)
+        train(small, tmp_path / "run", resume=True)
+    train(small, tmp_path / "run", resume=True)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert "state" in load_tensors(tmp_path / "run" / "last.safetensors")
 
 
 def test_raw_years_keep_the_papers_units(small):
