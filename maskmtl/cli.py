@@ -15,6 +15,7 @@ from maskmtl import __version__
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when it is done, 1 when the machine failed it, 2 for wrong input, 130 when it was stopped."""
     args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and cleans up
     try:
         args.run(args)
     except ValueError as error:
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        print(f"maskmtl: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+        file = f": {error.filename}" if error.filename else ""
+        print(f"maskmtl: {error.strerror or error}{file}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("maskmtl: stopped, nothing half-made was left", file=sys.stderr)
@@ -179,6 +181,8 @@ def _prepare(args: argparse.Namespace) -> None:
         print(f"{done.rejected} pictures were not taken; each stands with its reason in {args.out / REJECTED}")
     if done.template:
         print(f"{done.template} faces have no landmarks of their own: masks on them follow the mean face ('template')")
+    if done.divided:
+        print(f"{done.divided} faces have a near-duplicate in another of your splits: figures may flatter")
     if done.excluded:
         print(f"{done.excluded} faces are near-duplicates with conflicting annotations and stand in no split")
 
@@ -191,7 +195,9 @@ def _train(args: argparse.Namespace) -> None:
     from maskmtl.manifest import load_faces
     from maskmtl.training import Stopped, TrainConfig, train
 
-    if args.threads:
+    if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"threads should be at least 1, got {args.threads}")
         torch.set_num_threads(args.threads)
     changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
     if args.resume:
@@ -205,8 +211,13 @@ def _train(args: argparse.Namespace) -> None:
     faces = load_faces(Path(args.faces), config.protocol)
 
     asked: list[int] = []
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda number, frame: asked.append(number))
+
+    def ask(number: int, frame: object) -> None:
+        if asked:  # the second time it should end at once
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
     with _Bar("train", unit="batch") as bar:
         try:
             train(
@@ -217,6 +228,9 @@ def _train(args: argparse.Namespace) -> None:
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
             return
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
     print(f"trained; the best epoch's weights and card are in {args.folder}")
 
 
@@ -281,10 +295,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(result, indent=2))
         return
-    import pandas as pd
-
     print(f"{model.name} on {faces.name}, {args.split}, mask seed {args.seed}")
-    print(pd.DataFrame(figures).T.to_string(float_format=lambda v: f"{v:.4f}"))
+    for mask, of_mask in figures.items():
+        scores = {name: value for name, value in of_mask.items() if name != "n" and not name.endswith("_n")}
+        words = ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in scores.items())
+        print(f"{mask}: {words}, n {of_mask['n']}")
 
 
 def _models(args: argparse.Namespace) -> None:

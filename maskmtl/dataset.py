@@ -1,10 +1,8 @@
 """Table rows to tensors: mask variants drawn once into a small uint8 cache, light augmentation on the fly."""
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from torch import Tensor
 from maskmtl.files import write_array
 from maskmtl.manifest import Faces, Progress
 from maskmtl.masks import MASKS, mask_rng, overlay
+from maskmtl.workers import Workers
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the grey of OpenCV and Pillow
 CHUNK = 64
@@ -77,8 +76,7 @@ def _map(function, jobs: Iterator, *, parallel: bool) -> Iterator:
     if not parallel or workers == 1:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with Workers(workers) as pool:
         yield from pool.map(function, jobs)
 
 
@@ -91,9 +89,14 @@ def _render_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, mask: str, 
 def cached_render(
     faces: Faces, mask: str, *, size: int, seed: int, folder: Path, progress: Progress | None = None
 ) -> np.ndarray:
-    """render(), kept as a file in `folder`, which is named after the faces' ids and digests: never stale."""
-    named = "".join(faces.table["face_id"] + faces.table["digest"]).encode()
-    path = folder / f"{mask}-{size}px-seed{seed}-{hashlib.blake2b(named, digest_size=8).hexdigest()}.npy"
+    """render() of at least one face, kept as a file in `folder`.
+
+    The file is named after the faces' ids and digests and the first face as drawn: other faces, crops, landmarks or
+    ways to draw a mask get another file.
+    """
+    named = hashlib.blake2b("".join(faces.table["face_id"] + faces.table["digest"]).encode(), digest_size=8)
+    named.update(render(faces.select([0]), mask, size=size, seed=seed).tobytes())
+    path = folder / f"{mask}-{size}px-seed{seed}-{named.hexdigest()}.npy"
     if not path.is_file():
         write_array(path, render(faces, mask, size=size, seed=seed, progress=progress))
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,13 +1,12 @@
 """`maskmtl prepare`: one pass over a source of faces into a manifest, a uint8 pixel cache and landmarks."""
 
 import hashlib
-import multiprocessing
 import os
 import shutil
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from maskmtl.photo import centre_square, find_faces, read_photo
 from maskmtl.sources import Picture, read_source, stem
 from maskmtl.splits import conflicting, parts_split, random_split
 from maskmtl.tasks import TASKS
+from maskmtl.workers import Workers
 
 SIZE = 200  # px, UTKFace's own
 CHUNK = 32  # pictures a worker takes at once
@@ -33,12 +33,14 @@ CHUNK = 32  # pictures a worker takes at once
 
 @dataclass(frozen=True)
 class Prepared:
-    """What prepare() did: faces taken, pictures rejected, faces whose landmarks are the template, faces excluded."""
+    """What prepare() did: faces taken, pictures rejected, faces whose landmarks are the template, faces excluded, and
+    faces with a near-duplicate in another split (only where the source brought its own splits)."""
 
     faces: int
     rejected: int
     template: int
     excluded: int
+    divided: int
 
 
 @dataclass(frozen=True)
@@ -124,19 +126,16 @@ def _write(
     found = Landmarks.stack(landmarks)
     found.save(folder / LANDMARKS)
     pd.DataFrame(rejected, columns=["path", "reason"]).to_csv(folder / REJECTED, index=False)
+    sides = table.groupby("group_id")["random"].transform("nunique")
     done = Prepared(
-        len(rows), len(rejected), int((found.method == "template").sum()), int((table["excluded"] != "").sum())
+        faces=len(rows),
+        rejected=len(rejected),
+        template=int((found.method == "template").sum()),
+        excluded=int((table["excluded"] != "").sum()),
+        divided=int((sides > 1).sum()),
     )
-    counts = {
-        "faces": done.faces,
-        "rejected": done.rejected,
-        "template_landmarks": done.template,
-        "excluded": done.excluded,
-    }
-    write_json(
-        folder / INFO,
-        {"format": FORMAT, "version": __version__, "size": size, "seed": seed, "aligned_here": align, **counts},
-    )
+    options = {"format": FORMAT, "version": __version__, "size": size, "seed": seed, "aligned_here": align}
+    write_json(folder / INFO, {**options, **asdict(done)})
     return done
 
 
@@ -164,8 +163,7 @@ def _decode_all(pictures: Iterator[Picture], align: bool, size: int, workers: in
         for picture in chain(first, pictures):
             yield _decode(picture, align, size)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with Workers(workers) as pool:
         waiting: deque[Future] = deque()
         rest = chain(first, pictures)
         try:

@@ -102,6 +102,37 @@ def test_a_place_that_can_not_be_written_to(pictures, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_device_that_is_not_there(model, prepared, tmp_path, capsys):
+    for device in ("bogus", "meta", "cuda:99"):
+        assert main(["evaluate", "demo", "--model", model, "--device", device]) == 2
+        assert f"device should be one that torch can use here, got '{device}'" in capsys.readouterr().err
+    run = ["train", str(prepared), "--run", str(tmp_path / "run")]
+    assert main([*run, "--device", "bogus"]) == 2
+    assert main([*run, "--threads", "-1"]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_prepare_leaves_neither_files_nor_processes(tmp_path, demo_face_paths, number):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(200):
+        (pictures / f"{i}.jpg").symlink_to(demo_face_paths[i])
+    command = [sys.executable, "-m", "maskmtl.cli", "prepare", str(pictures), "--out", str(tmp_path / "out" / "faces")]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/.faces*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)  # the workers begin
+    # Ctrl-C goes to every process of a terminal, SIGTERM to one
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, err = process.communicate(timeout=120)  # ends only when no process holds its pipes any more
+    assert (process.returncode, err) == (130, "maskmtl: stopped, nothing half-made was left\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_train_then_resume_then_evaluate(prepared, tmp_path, capsys):
     run = tmp_path / "run"
     quick = ["--epochs", "2", "--masks", "none", "--batch-size", "8", "--threads", str(torch.get_num_threads())]
@@ -122,14 +153,15 @@ def test_an_interrupt_stops_cleanly_between_batches(prepared, tmp_path):
     command = [sys.executable, "-m", "maskmtl.cli", "train", str(prepared), "--run", str(run), "--epochs", "500"]
     process = subprocess.Popen([*command, "--masks", "none"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (run / "state.json").exists() and time.monotonic() < deadline and process.poll() is None:
+    while not (run / "last.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "go on with --resume" in out and "Traceback" not in err
-    epoch = json.loads((run / "state.json").read_text())["epoch"]
-    assert epoch >= 1 and not [name for name in os.listdir(run) if name.endswith(".partial")]
+    epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert epochs and epochs == list(range(1, len(epochs) + 1))
+    assert not [name for name in os.listdir(run) if name.endswith(".partial")]
 
 
 def test_models_and_help(capsys):

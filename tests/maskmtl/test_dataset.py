@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,9 @@ def test_rendering_in_processes_equals_one_by_one_and_is_cached(demo_faces, tmp_
     cached_render(faces.select(np.arange(1, 4)), "surgical", size=48, seed=3, folder=tmp_path)  # other faces
     cached_render(few, "surgical", size=48, seed=4, folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+    moved = replace(few.landmarks, points=few.landmarks.points + 0.05)  # as a better face mesh would
+    again = cached_render(replace(few, landmarks=moved), "surgical", size=48, seed=3, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4 and not np.array_equal(again, first)
 
 
 def test_no_mask_is_the_face_itself(demo_faces):

@@ -67,6 +67,16 @@ def test_a_pool_of_workers_gives_the_same_as_one(tmp_path, demo_face_paths):
     pd.testing.assert_frame_equal(one.table, two.table)
 
 
+@pytest.mark.parametrize("variable", ["MASKMTL_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_demo_faces_open_where_nothing_can_be_cached(monkeypatch, variable, demo_faces):
+    for name in ("MASKMTL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "/proc/nowhere")
+    faces = open_faces("demo")
+    pd.testing.assert_frame_equal(faces.table, demo_faces.table)
+    assert faces.name == "demo" and np.array_equal(faces.images[:3], demo_faces.images[:3])
+
+
 def test_own_columns_survive_and_missing_labels_stay_missing(tmp_path, demo_face_paths):
     table = pd.DataFrame(
         {
@@ -83,6 +93,14 @@ def test_own_columns_survive_and_missing_labels_stay_missing(tmp_path, demo_face
     assert faces.table["age"].isna().tolist() == [False, True, False]
     assert faces.table["gender"].isna().all()
     assert faces.table["split"].tolist() == ["test", "train", "test"]
+
+
+def test_own_splits_that_divide_near_duplicates_are_counted(tmp_path, demo_face_paths):
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(demo_face_paths[0].read_bytes())
+    rows = [(str(demo_face_paths[0]), "train"), (str(copy), "test"), (str(demo_face_paths[9]), "test")]
+    pd.DataFrame(rows, columns=["path", "split"]).to_csv(tmp_path / "own.csv", index=False)
+    assert prepare(tmp_path / "own.csv", tmp_path / "out", align=False).divided == 2
 
 
 def test_a_plain_folder_opens_without_a_trace_left(folder):
