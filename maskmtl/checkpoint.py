@@ -43,7 +43,8 @@ def save_model(model: MaskMTL, folder: Path, card: dict[str, Any]) -> None:
 def load_model(name_or_path: str | Path, device: str | torch.device | None = None) -> MaskMTL:
     """A trained model in eval mode: a name under data/models (`maskmtl models` lists them) or a run folder.
 
-    device: None means the GPU where there is one. Raises ValueError when there is no such model or it is broken.
+    device: None means the GPU where there is one. Raises ValueError when there is no such model or device, or the
+    model is broken.
     """
     folder = _folder(name_or_path)
     try:
@@ -62,7 +63,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device | None = Non
     except RuntimeError as error:
         raise ValueError(f"weights should fit the network of {CARD}, got: {error}") from error
     model.name, model.card = folder.resolve().name, card
-    return model.to(device or best_device()).to(memory_format=torch.channels_last).eval()
+    return model.to(usable_device(device)).to(memory_format=torch.channels_last).eval()
 
 
 def _folder(name_or_path: str | Path) -> Path:
@@ -91,6 +92,18 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device by its name, or the best one for None; ValueError when torch can't use it here."""
+    if not device:
+        return best_device()
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device should be one that torch can use here, got {str(device)!r}: {reason}") from error
+    return torch.device(device)
+
+
 def publish(run: str | Path, name: str) -> Path:
     """Copy a run's best weights, card and list of seen pictures to data/models/NAME; matrices at half precision.
 
@@ -98,7 +111,7 @@ def publish(run: str | Path, name: str) -> Path:
     name is taken or is not a plain name.
     """
     folder = MODELS / name
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"name should be a plain name, got {name!r}")
     if folder.exists():
         raise ValueError(f"name should be new, got {name!r}: remove {str(folder)!r} first")

@@ -21,6 +21,7 @@ SOURCES = 5  # faces in a composite
 COUNT = 450  # composites
 BANDS = (0, 3, 6, 13, 18, 25, 35, 50, 65, 80)  # years, the first of each age band among which composites are shared out
 WORK, SIDE, QUALITY = 200, 160, 90  # px of the sources, px and JPEG quality of the composites
+INDEX = "faces.csv"
 COLUMNS = ("path", "age", "gender", "ethnicity", "age_min", "age_max", "sources", "n")
 
 MIN_SHARPNESS = 0.032  # below, a source is left out as blurred
@@ -129,8 +130,12 @@ def make_demo(
         the table of faces.csv, and of each composite: distance, ghost, lone; its correlation with the nearest source
         and the nearest face of all, of the picture (like_source, like_any) and within the face (face_source, face_any).
 
-    Raises ValueError when the test split is too small to make any.
+    Raises ValueError when the test split is too small to make any, or `out` holds files that are not composites.
     """
+    if out.exists() and any(out.iterdir()) and not (out / INDEX).is_file():
+        raise ValueError(
+            f"out should be a new folder or one of composites with {INDEX}, got {str(out)!r}: name another"
+        )
     rng = np.random.default_rng(seed)
     rows, looks = _describe(faces, progress, total=len(faces) + count)
     table = faces.table.iloc[rows]
@@ -219,5 +224,5 @@ def _write(out: Path, made: list[tuple[dict[str, Any], np.ndarray]]) -> pd.DataF
         (out / path).write_bytes(data.tobytes())
         records.append({"path": path, **record})
     table = pd.DataFrame(records)
-    write_atomic(out / "faces.csv", lambda partial: table[list(COLUMNS)].to_csv(partial, index=False))
+    write_atomic(out / INDEX, lambda partial: table[list(COLUMNS)].to_csv(partial, index=False))
     return table

@@ -110,8 +110,9 @@ def load_faces(folder: Path, protocol: str = "random") -> Faces:
 def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress: Progress | None = None) -> Faces:
     """Open a prepared folder, 'demo' (the composite faces), or any source that `maskmtl prepare` reads.
 
-    Sources that are not prepared are prepared on the fly: the demo faces once, into the user's cache folder; others
-    into a temporary folder that goes with the returned object, and without splits.
+    Sources that are not prepared are prepared on the fly: the demo faces once, into the user's cache folder; others,
+    and the demo faces where that folder can't be written, into a temporary folder that goes with the returned object.
+    They have no splits.
     """
     from maskmtl.prepare import prepare  # prepare itself imports this module
 
@@ -119,18 +120,27 @@ def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress:
         index = DEMO / "faces.csv"
         if not index.is_file():
             raise ValueError("faces should be 'demo', whose folder data/demo is missing: run `maskmtl demo` to make it")
-        folder = cache_folder() / f"demo-{FORMAT}-{index.stat().st_mtime_ns:x}"
-        if not is_prepared(folder):
-            prepare(index, folder, align=False, progress=progress, overwrite=True)
+        try:
+            folder = cache_folder() / f"demo-{FORMAT}-{index.stat().st_mtime_ns:x}"
+            if not is_prepared(folder):
+                prepare(index, folder, align=False, progress=progress, overwrite=True)
+        except (OSError, RuntimeError):  # the latter for a user without a home
+            return replace(_open_unprepared(index, protocol, align=False, progress=progress), name="demo")
         faces = load_faces(folder, protocol)
         return replace(faces, table=faces.table.assign(split=None), name="demo")
     path = Path(source)
-    if is_prepared(path):
-        return load_faces(path, protocol)
+    return load_faces(path, protocol) if is_prepared(path) else _open_unprepared(path, protocol, progress=progress)
+
+
+def _open_unprepared(
+    path: Path, protocol: str, *, align: bool | None = None, progress: Progress | None = None
+) -> Faces:
+    from maskmtl.prepare import prepare
+
     temporary = tempfile.mkdtemp(prefix="maskmtl-")
     try:
         folder = Path(temporary) / (path.resolve().name.split(".")[0] or "faces")
-        prepare(path, folder, progress=progress)
+        prepare(path, folder, align=align, progress=progress)
         faces = load_faces(folder, protocol)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

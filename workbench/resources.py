@@ -19,6 +19,7 @@ from maskmtl.inference import predict
 from maskmtl.manifest import Faces, is_prepared, open_faces
 from maskmtl.masks import FaceMesh
 from maskmtl.networks import MaskMTL
+from maskmtl.paths import MODELS
 from maskmtl.photo import FoundFace, find_faces, read_photo
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def _model(name: str, stamp: int) -> MaskMTL:
 
 def model(name: str) -> MaskMTL:
     """A model by name or run folder, loaded once and when its files change. ValueError or OSError if it can't be."""
-    return _model(name, _stamp(Path(name) / CARD))
+    return _model(name, _stamp(MODELS / name / CARD))
 
 
 @st.cache_resource

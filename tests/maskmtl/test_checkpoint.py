@@ -45,6 +45,8 @@ def test_publishing_halves_the_file_and_keeps_the_answers(folder, tmp_path, monk
         publish(folder, "mine")
     with pytest.raises(ValueError, match="plain name"):
         publish(folder, "../mine")
+    with pytest.raises(ValueError, match="name should be a plain name, got ''"):
+        publish(folder, "")  # the folder of all models is not to be removed
 
 
 def test_broken_models_are_refused_with_a_reason(folder, tmp_path):

@@ -211,6 +211,13 @@ def test_without_a_test_split_it_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_folder_of_other_pictures_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "0001.jpg").write_bytes(b"my own")
+    with pytest.raises(ValueError, match=r"out should be a new folder or one of composites with faces\.csv"):
+        make_demo(synthetic(12, split="train"), tmp_path, seed=0, count=2)
+    assert (tmp_path / "0001.jpg").read_bytes() == b"my own"
+
+
 def test_composites_of_real_faces(utkface: Faces, tmp_path: Path) -> None:
     table = utkface.table
     faces = replace(utkface, table=table.assign(split=np.where(table["split"] == "val", "test", table["split"])))

@@ -95,14 +95,14 @@ def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
             faces = resources.faces(order.source, order.protocol, opening)
             chosen = choose(faces, name, order.split)
             predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
+            bar.progress(1.0, "Intervals …")
+            assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
         except (ValueError, OSError) as error:
             st.error(f"These faces can't be used: {error}.")
             return None
-        bar.progress(1.0, "Intervals …")
         title = f"{model.name} on {faces.name}: {WORDS[order.split]}, {len(chosen):,} of {len(faces):,}"
         return {
-            "title": title, "assessment": assess(predictions, chosen.table, model.specs, seed=order.seed),
-            "rejected": faces.rejected, "order": order, "model": name,
+            "title": title, "assessment": assessment, "rejected": faces.rejected, "order": order, "model": name,
         }  # fmt: skip
 
 
