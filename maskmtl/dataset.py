@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from maskmtl.files import write_array
-from maskmtl.manifest import Faces, Progress
+from maskmtl.manifest import Faces
 from maskmtl.masks import MASKS, mask_rng, overlay
+from maskmtl.photo import shrink
 from maskmtl.workers import Workers
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the grey of OpenCV and Pillow
@@ -39,13 +39,6 @@ def wear(image: np.ndarray, points: np.ndarray, face_id: str, mask: str, seed: i
     return overlay(image, points, kind=mask, rng=mask_rng(seed, face_id, mask)).image
 
 
-def shrink(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, H, 3) uint8 -> (size, size, 3) uint8 by area averaging (cubic when it has to grow)."""
-    if image.shape[0] == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC)
-
-
 def as_tensor(images: np.ndarray, channels: int) -> Tensor:
     """(N, S, S, 3) uint8 RGB -> (N, channels, S, S) float32 in 0..1; one channel is the luma of BT.601."""
     x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
@@ -54,7 +47,7 @@ def as_tensor(images: np.ndarray, channels: int) -> Tensor:
     return x
 
 
-def render(faces: Faces, mask: str, *, size: int, seed: int, progress: Progress | None = None) -> np.ndarray:
+def render(faces: Faces, mask: str, *, size: int, seed: int) -> np.ndarray:
     """Every face wearing `mask`, (N, size, size, 3) uint8, drawn by a pool of processes at the cached resolution."""
     out = np.empty((len(faces), size, size, 3), np.uint8)
     chunks = [range(i, min(i + CHUNK, len(faces))) for i in range(0, len(faces), CHUNK)]
@@ -66,8 +59,6 @@ def render(faces: Faces, mask: str, *, size: int, seed: int, progress: Progress 
     draw = partial(_render_chunk, mask=mask, size=size, seed=seed)
     for chunk, drawn in zip(chunks, _map(draw, jobs, parallel=mask != "none" and len(chunks) > 4), strict=True):
         out[chunk.start : chunk.stop] = drawn
-        if progress is not None:
-            progress(chunk.stop, len(faces))
     return out
 
 
@@ -86,9 +77,7 @@ def _render_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, mask: str, 
     return np.stack([shrink(image, size) for image in worn])
 
 
-def cached_render(
-    faces: Faces, mask: str, *, size: int, seed: int, folder: Path, progress: Progress | None = None
-) -> np.ndarray:
+def cached_render(faces: Faces, mask: str, *, size: int, seed: int, folder: Path) -> np.ndarray:
     """render() of at least one face, kept as a file in `folder`.
 
     The file is named after the faces' ids and digests and the first face as drawn: other faces, crops, landmarks or
@@ -98,7 +87,7 @@ def cached_render(
     named.update(render(faces.select([0]), mask, size=size, seed=seed).tobytes())
     path = folder / f"{mask}-{size}px-seed{seed}-{named.hexdigest()}.npy"
     if not path.is_file():
-        write_array(path, render(faces, mask, size=size, seed=seed, progress=progress))
+        write_array(path, render(faces, mask, size=size, seed=seed))
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

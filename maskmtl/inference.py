@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from maskmtl.dataset import as_tensor, check_masks, shrink, wear
+from maskmtl.dataset import as_tensor, check_masks, wear
 from maskmtl.manifest import Faces
 from maskmtl.networks import MaskMTL
+from maskmtl.photo import shrink
 from maskmtl.tasks import Classes
 
 COLUMNS = ["face_id", "split", "mask", "task", "y_true", "y_pred", "probabilities", "model"]

@@ -94,6 +94,13 @@ def centre_square(photo: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
 
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
+    """(H, H, 3) uint8 -> (size, size, 3) uint8 by area averaging (cubic when it has to grow)."""
+    if image.shape[0] == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC)
+
+
 def find_faces(photo: np.ndarray) -> list[FoundFace]:
     """Every face of an (H, W, 3) uint8 RGB photo, largest first; an empty list when there is none.
 

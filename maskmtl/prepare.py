@@ -12,7 +12,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -21,7 +20,7 @@ from maskmtl.duplicates import group_faces, thumbnail
 from maskmtl.files import write_json
 from maskmtl.manifest import FORMAT, INFO, LANDMARKS, MANIFEST, PIXELS, REJECTED, Progress, is_prepared
 from maskmtl.masks.landmarks import FaceMesh, Landmarks
-from maskmtl.photo import centre_square, find_faces, read_photo
+from maskmtl.photo import centre_square, find_faces, read_photo, shrink
 from maskmtl.sources import Picture, read_source, stem
 from maskmtl.splits import conflicting, parts_split, random_split
 from maskmtl.tasks import TASKS
@@ -199,15 +198,7 @@ def _decode(picture: Picture, align: bool, size: int) -> _Face | tuple[str, str]
         if len(found) != 1:
             return picture.path, f"the picture should show one face, got {len(found) or 'none'}"
         photo = found[0].crop
-    crop = _square(photo, size)
+    crop = shrink(centre_square(photo), size)
     # of the file, not of its pixels: decoders differ from machine to machine
     digest = hashlib.blake2b(picture.data, digest_size=8).hexdigest()
     return _Face(picture.path, dict(picture.columns), crop, _mesh()(crop), digest)
-
-
-def _square(image: np.ndarray, size: int) -> np.ndarray:
-    image = centre_square(image)
-    side = image.shape[0]
-    if side == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)

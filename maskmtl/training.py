@@ -35,7 +35,7 @@ LAST = "last.safetensors"
 STATE = ("epoch", "best_epoch", "best_score")
 MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
 AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def train(
         }
         if score > state["best_score"]:
             state.update(best_score=score, best_epoch=epoch)
-            card = _card(faces, train_faces, val_faces, config, line, run)
+            card = _card(faces, train_faces, val_faces, config, line)
             save_model(model, run, card)
             _save_seen(run, train_faces, val_faces)
         state["epoch"] = epoch
@@ -350,7 +350,7 @@ def _save_seen(run: Path, *parts: Faces) -> None:
 
 
 def _card(
-    faces: Faces, train_faces: Faces, val_faces: Faces, config: TrainConfig, line: dict[str, Any], run: Path
+    faces: Faces, train_faces: Faces, val_faces: Faces, config: TrainConfig, line: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "training": asdict(config),

@@ -7,7 +7,7 @@ from PIL import Image
 
 from maskmtl.masks import FaceMesh, mask_rng, overlay
 from maskmtl.masks.landmarks import anchors, mean_face
-from maskmtl.photo import MAX_SIDE, centre_square, find_faces, read_photo
+from maskmtl.photo import MAX_SIDE, centre_square, find_faces, read_photo, shrink
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +256,9 @@ def test_centre_square():
     photo = np.arange(4 * 10 * 3, dtype=np.uint8).reshape(4, 10, 3)
     assert np.array_equal(centre_square(photo), photo[:, 3:7])
     assert np.array_equal(centre_square(photo.transpose(1, 0, 2)), photo[:, 3:7].transpose(1, 0, 2))
+
+
+def test_shrinking_averages_areas():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2, :2] = [[[100], [200]], [[0], [100]]]
+    assert shrink(image, 2)[..., 0].tolist() == [[100, 0], [0, 0]]
