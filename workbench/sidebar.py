@@ -102,5 +102,5 @@ def _figures(figures: Mapping[str, Any]) -> str:
         if metric == "accuracy":
             words.append(f"{task} {value:.1%}".replace("%", "\N{NO-BREAK SPACE}%"))
         elif metric == "mae":
-            words.append(f"{task} ±\N{NO-BREAK SPACE}{value:.1f} years")
+            words.append(f"{task} error {value:.1f}\N{NO-BREAK SPACE}years")
     return ", ".join(words)

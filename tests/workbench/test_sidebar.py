@@ -13,7 +13,7 @@ def test_card_is_shown(app, say):
     text = say(app.run())
     assert "Random weights, for tests." in text
     assert "**Data** nothing: 1,234 to train, 5 to validate" in text
-    assert "gender 50.0\N{NO-BREAK SPACE}%" in text and "age ±\N{NO-BREAK SPACE}7.2 years" in text
+    assert "gender 50.0\N{NO-BREAK SPACE}%" in text and "age error 7.2\N{NO-BREAK SPACE}years" in text
     assert "**Licence** none needed" in text
 
 

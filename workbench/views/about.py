@@ -18,8 +18,8 @@ In the European Union, Article 5(1)(g) of the AI Act forbids biometric categoris
 **Annotations are not identities.** UTKFace's five ethnicities, its two genders and many of its ages were assigned by
 annotators or by algorithms from pictures. The model repeats what they saw, mistakes included.
 
-**Maps are not reasons.** Grad-CAM shows which regions raise a score in this model. It does not show what would happen
-if the region changed.
+**Maps are not reasons.** A map shows which regions a method credits with raising a score in this model. It does not
+show what would happen if the region changed.
 
 **Small groups are uncertain.** Intervals are at 95 %. Below 20 faces there is no judgement, below 100 a wide interval.
 
