@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskmtl.files import write_array
 from maskmtl.manifest import Faces
-from maskmtl.masks import MASKS, mask_rng, overlay
+from maskmtl.masks import MASKS, MIXED, MaskSpec, mask_seed, overlay
 from maskmtl.photo import shrink
 from maskmtl.workers import Workers
 
@@ -22,13 +22,13 @@ CHUNK = 64
 
 
 def check_masks(masks: Iterable[str]) -> tuple[str, ...]:
-    """The names as a tuple without repeats; ValueError for one that is neither 'none' nor in MASKS."""
-    names = tuple(dict.fromkeys(masks))
-    for name in names:
-        if name != "none" and name not in MASKS:
-            raise ValueError(f"mask should be one of {['none', *MASKS]}, got {name!r}")
+    """The masks' texts as a tuple without repeats; ValueError for one that is neither 'none' nor a MaskSpec."""
+    try:
+        names = tuple(dict.fromkeys(name if name == "none" else str(MaskSpec.parse(name)) for name in masks))
+    except ValueError as error:
+        raise ValueError(f"{error}; 'none' is a bare face") from error
     if not names:
-        raise ValueError(f"masks should name at least one of {['none', *MASKS]}, got none")
+        raise ValueError(f"masks should name at least one of {['none', *MASKS, MIXED]}, got none")
     return names
 
 
@@ -36,7 +36,7 @@ def wear(image: np.ndarray, points: np.ndarray, face_id: str, mask: str, seed: i
     """One face (H, W, 3) uint8 with a mask on, or as it is for 'none'. The same seed draws the same mask."""
     if mask == "none":
         return image
-    return overlay(image, points, kind=mask, rng=mask_rng(seed, face_id, mask)).image
+    return overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, mask)).image
 
 
 def as_tensor(images: np.ndarray, channels: int) -> Tensor:
@@ -85,7 +85,7 @@ def cached_render(faces: Faces, mask: str, *, size: int, seed: int, folder: Path
     """
     named = hashlib.blake2b("".join(faces.table["face_id"] + faces.table["digest"]).encode(), digest_size=8)
     named.update(render(faces.select([0]), mask, size=size, seed=seed).tobytes())
-    path = folder / f"{mask}-{size}px-seed{seed}-{named.hexdigest()}.npy"
+    path = folder / f"{mask.replace(':', '-')}-{size}px-seed{seed}-{named.hexdigest()}.npy"
     if not path.is_file():
         write_array(path, render(faces, mask, size=size, seed=seed))
     return np.load(path, mmap_mode="r", allow_pickle=False)

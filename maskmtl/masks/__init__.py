@@ -1,30 +1,77 @@
 """Draw a face mask on a photograph of a face."""
 
 import hashlib
-from collections.abc import Callable
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
+from maskmtl.masks.kinds import KINDS
 from maskmtl.masks.landmarks import POINTS, FaceMesh, Landmarks
-from maskmtl.masks.rendering import Overlay
-from maskmtl.masks.surgical import surgical
+from maskmtl.masks.light import look
+from maskmtl.masks.rendering import render
+from maskmtl.masks.spec import COLOURS, MIXED, PATTERNS, WEARS, MaskSpec
+from maskmtl.masks.surface import Frame
 
-MASKS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], Overlay]] = {"surgical": surgical}
+__all__ = [
+    "COLOURS",
+    "MASKS",
+    "MIXED",
+    "PATTERNS",
+    "WEARS",
+    "FaceMesh",
+    "Landmarks",
+    "MaskSpec",
+    "Overlay",
+    "mask_seed",
+    "overlay",
+]
 
-__all__ = ["MASKS", "FaceMesh", "Landmarks", "Overlay", "mask_rng", "overlay"]
+MASKS = tuple(KINDS)
+# the mesh's outline of the face from ear to ear under the chin, and back under the eyes over the nose bridge
+_BELOW_EYES = [
+    *(234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454),
+    *(345, 346, 347, 348, 349, 350, 357, 6, 128, 121, 120, 119, 118, 117, 116),
+]
 
 
-def overlay(image: np.ndarray, landmarks: np.ndarray, *, kind: str, rng: np.random.Generator) -> Overlay:
+@dataclass(frozen=True)
+class Overlay:
+    """A masked face.
+
+    Attributes:
+        image: (H, H, 3) uint8; a pixel whose alpha and trim are 0 is the photo's own.
+        alpha: (H, H) float32 in 0..1, the share of each pixel that the mask's panel hides.
+        trim: (H, H) float32 in 0..1, the share that straps and the panel's contact shadow take of the photo.
+        spec: kind, colour, pattern and wear, as decided.
+        coverage: share of the face's skin below the eyes, as far as the picture shows it, that the panel hides, 0..1.
+        presence: how sure the landmarks are, 0..1, as given to overlay().
+        seed: what overlay() needs to draw the same pixels again.
+    """
+
+    image: np.ndarray
+    alpha: np.ndarray
+    trim: np.ndarray
+    spec: MaskSpec
+    coverage: float
+    presence: float
+    seed: int
+
+
+def overlay(
+    image: np.ndarray, landmarks: np.ndarray, *, mask: str | MaskSpec, seed: int, presence: float = 1.0
+) -> Overlay:
     """Draw a mask on an aligned face.
 
     Args:
         image: (H, H, 3) uint8 RGB.
         landmarks: (468, 3), that face's points as fractions of the side; they may lie outside the image.
-        kind: a name in MASKS.
-        rng: decides colour and small variations; the same state gives the same pixels.
+        mask: a kind of MASKS or 'mixed', with colour, pattern and wear where given (MaskSpec.parse).
+        seed: decides what the mask leaves open and small variations; the same seed gives the same pixels.
+        presence: how sure the landmarks are, 0..1; kept in the result.
 
     Raises:
-        ValueError: for any other image, landmarks or kind.
+        ValueError: for any other image, landmarks or mask.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -36,12 +83,32 @@ def overlay(image: np.ndarray, landmarks: np.ndarray, *, kind: str, rng: np.rand
         raise ValueError(f"landmarks should have shape ({POINTS}, 3), one face's points, got {landmarks.shape}")
     if not np.isfinite(landmarks).all():
         raise ValueError("landmarks should be finite, got NaN or infinity")
-    if kind not in MASKS:
-        raise ValueError(f"kind should be one of {sorted(MASKS)}, got {kind!r}")
-    return MASKS[kind](image, landmarks, rng)
+    rng = np.random.default_rng(seed)
+    spec = decided(MaskSpec.parse(mask), rng)
+    frame = Frame.of(landmarks, len(image))
+    picture, alpha, trim = render(image, frame, look(image, frame), spec, rng)
+    return Overlay(picture, alpha, trim, spec, _coverage(alpha, frame), float(presence), int(seed))
 
 
-def mask_rng(seed: int, face_id: str, kind: str) -> np.random.Generator:
-    """The generator for one face and kind: independent of the order in which faces come."""
-    digest = hashlib.blake2b(f"{seed}|{face_id}|{kind}".encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "big"))
+def mask_seed(seed: int, face_id: str, mask: str) -> int:
+    """The seed for one face and mask, 64 bits: independent of the order in which faces come."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{face_id}|{mask}".encode(), digest_size=8).digest(), "big")
+
+
+def decided(spec: MaskSpec, rng: np.random.Generator) -> MaskSpec:
+    """The spec with what it leaves open drawn by chance."""
+    name = MASKS[rng.integers(len(MASKS))]
+    name = name if spec.kind == MIXED else spec.kind
+    colour, pattern = (_drawn(odds, rng) for odds in (KINDS[name].colours, KINDS[name].patterns))
+    return MaskSpec(name, spec.colour or colour, spec.pattern or pattern, spec.wear)
+
+
+def _drawn(odds: dict[str, float], rng: np.random.Generator) -> str:
+    steps = np.cumsum(list(odds.values()))
+    return list(odds)[int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))]
+
+
+def _coverage(alpha: np.ndarray, frame: Frame) -> float:
+    skin = np.zeros(alpha.shape, np.uint8)
+    cv2.fillPoly(skin, [np.rint(np.clip(frame.points[_BELOW_EYES, :2], -(2**14), 2**14)).astype(np.int32)], 1)
+    return round(float(cv2.mean(alpha, skin)[0]), 4)

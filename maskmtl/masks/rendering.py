@@ -1,109 +1,123 @@
-"""From a mask's surface and texture to pixels in the photograph."""
+"""From a mask's surface and cloth to pixels in the photograph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from maskmtl.masks.light import LUMA, Look
-from maskmtl.masks.surface import Surface
+from maskmtl.masks.kinds import KINDS
+from maskmtl.masks.light import Look
+from maskmtl.masks.spec import MaskSpec
+from maskmtl.masks.straps import BANDS, strap_paths
+from maskmtl.masks.surface import Frame, Surface
+from maskmtl.masks.texture import texture
+from maskmtl.masks.wear import dress
 
-
-@dataclass(frozen=True)
-class Overlay:
-    """A masked face.
-
-    Attributes:
-        image: (H, W, 3) uint8; a pixel with alpha 0 is the photo's own.
-        alpha: (H, W) float32 in 0..1, what hides the face: panel, ear loops and the panel's narrow contact shadow.
-        kind: the mask's name in MASKS.
-        colour: the colour's name.
-    """
-
-    image: np.ndarray
-    alpha: np.ndarray
-    kind: str
-    colour: str
-
-
-def texels(surface: Surface, side: int) -> tuple[int, int]:
-    """How many texels (v, u) a texture needs, so that every pixel gets at least one."""
-    grid = surface.grid[..., :2]
-    tall = np.linalg.norm(np.diff(grid, axis=0), axis=-1).sum(axis=0).max()
-    wide = np.linalg.norm(np.diff(grid, axis=1), axis=-1).sum(axis=1).max()
-    rows, columns = (int(np.clip(16 * np.ceil(1.3 * length / 16), 48, 3 * side + 48)) for length in (tall, wide))
-    return rows, columns
+_HEADROOM = 160  # cloth * shade / 160: 255 stands for a reflectance of 1.25
+_FAINT = 6  # of 255, below which a strap or a shadow is left out
 
 
 def render(
-    image: np.ndarray,
-    look: Look,
-    surface: Surface,
-    texture: np.ndarray,
-    loops: Sequence[np.ndarray],
-    *,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a panel and its ear loops into the photo.
+    image: np.ndarray, frame: Frame, look: Look, spec: MaskSpec, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a mask into the photo.
 
     Args:
         image: (H, H, 3) uint8.
-        texture: (v, u, 3) float32, reflectance in 0..1 (see `texels` for its size).
-        loops: polylines, each (n, 2) px.
+        spec: without None.
 
     Returns:
-        The (H, H, 3) uint8 picture and the (H, H) float32 alpha.
+        The (H, H, 3) uint8 picture, and (H, H) float32: alpha, the panel's share of each pixel, and trim, the share
+        that straps and contact shadow take; 1 - alpha - trim is left of the photo.
     """
-    side = image.shape[0]
+    side = len(image)
+    picture = image.copy()
+    alpha, trim = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
+    kind = KINDS[spec.kind]
+    net, ends = dress(frame, spec, lift=float(np.rint(rng.uniform(-0.04, 0.04) * 1024) / 1024))
+    surface = Surface(net)
+    band = BANDS[kind.straps]
+    paths = strap_paths(kind.straps, surface, ends, frame)
     blur, reach = max(look.blur, 0.5), 0.014 * side
-    drawn = np.concatenate([surface.grid[..., :2].reshape(-1, 2), *loops])
-    margin = 4 * blur + 4 * reach + 2
+    drawn = np.concatenate([surface.grid[..., :2].reshape(-1, 2), *paths])
+    margin = 3 * blur + 3 * reach + 2
     low = np.clip(np.floor(drawn.min(axis=0) - margin), 0, side).astype(int)
     high = np.clip(np.ceil(drawn.max(axis=0) + margin), low, side).astype(int)
-    window = slice(low[1], high[1]), slice(low[0], high[0])
-    picture, alpha = image.copy(), np.zeros((side, side), np.float32)
-    part = image[window]
-    if part.size == 0:
-        return picture, alpha
+    cloth = texture(spec, tall=surface.extent[0], saturation=look.saturation, rng=rng)
+    offset = rng.integers(0, _GRAIN_SIDE // 2, 2)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if part.size == 0 or not surface.facing.any():
+        return picture, alpha, trim
     shape = part.shape[:2]
-    here = Surface(surface.net - [*low, 0])
 
-    panel = np.minimum(cv2.GaussianBlur(here.coverage(shape), (0, 0), blur), 1)
-    panel[panel < 0.01] = 0
-    cords = _cords([loop - low for loop in loops], shape, width=max(0.009 * side, 0.5), blur=blur)
-    drop = np.array([[1, 0, 0], [0, 1, 0.35 * reach]])
-    shadow = cv2.warpAffine(cv2.GaussianBlur(np.maximum(panel, 0.4 * cords), (0, 0), reach), drop, shape[::-1])
-    shadow = np.clip(0.55 * shadow - 0.04, 0, None)
+    panel = cv2.GaussianBlur(surface.coverage(low, shape), (0, 0), blur)
+    panel[panel < 3] = 0
+    cords = _cords([path - low for path in paths], shape, width=max(band.width * side, 0.5), blur=blur)
+    shadow = cv2.GaussianBlur(cv2.max(panel, cords // 2), (0, 0), reach)
+    fall = int(np.rint(0.35 * reach))
+    shadow[fall:] = shadow[: shape[0] - fall].copy()
+    shadow = np.clip(shadow.astype(np.float32) * np.float32(0.5625) - 10, 0, None) * np.float32(1 / 256)
+    shadow[shadow < _FAINT / 256] = 0
 
-    gain = look.gain.astype(np.float32)
-    colour = here.project(_lit(texture, here, look), shape, blur=blur)
+    lit = _lit(cloth, surface, look, kind.gloss)
+    x, y = surface.coordinates(low, shape, cloth.shape[:2])
+    colour = cv2.remap(lit, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), blur), np.float32)
     if look.noise > 0.3:
-        grain = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 0.6) * (2 * look.noise)
-        colour += grain[..., None]
-    bare = (1 - panel) * (1 - cords) * (1 - shadow)
-    mixed = bare[..., None] * part + (cords * (1 - panel))[..., None] * (215 * gain) + panel[..., None] * colour
-    alpha[window] = 1 - bare
-    picture[window] = np.where(bare[..., None] < 1, np.rint(np.clip(mixed, 0, 255)).astype(np.uint8), part)
-    return picture, alpha
+        grain = _grain()[offset[0] :, offset[1] :]
+        grain = np.tile(grain, (shape[0] // len(grain) + 1, shape[1] // grain.shape[1] + 1))[: shape[0], : shape[1]]
+        colour = colour + (grain * np.float32(look.noise / 16))[..., None]
+
+    a = panel * np.float32(1 / 255)
+    c = cords * np.float32(1 / 255)
+    taken = (1 - a) * (1 - (1 - c) * (1 - shadow))
+    bare = 1 - a - taken
+    strap = np.rint(255 * np.array(band.colour) * look.gain).astype(np.float32)
+    mixed = bare[..., None] * part + (c * (1 - a))[..., None] * strap + a[..., None] * colour
+    mixed = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+    touched = (a + taken > 0) & ((mixed != part).any(axis=-1) | (a > 0.5))
+    picture[low[1] : high[1], low[0] : high[0]] = np.where(touched[..., None], mixed, part)
+    alpha[low[1] : high[1], low[0] : high[0]] = np.where(touched, a, 0)
+    trim[low[1] : high[1], low[0] : high[0]] = np.where(touched, taken, 0)
+    return picture, alpha, trim
 
 
-def _lit(texture: np.ndarray, surface: Surface, look: Look) -> np.ndarray:
+def _lit(cloth: np.ndarray, surface: Surface, look: Look, gloss: float) -> np.ndarray:
     """Reflectance -> grey levels under the photo's light, with a soft shoulder so that cloth never burns out."""
-    rows, columns = texture.shape[:2]
-    shade = cv2.resize(look.shade(surface.normals).astype(np.float32), (columns, rows))
-    if look.saturation < 1:
-        grey = (texture @ LUMA)[..., None]
-        texture = grey + np.float32(look.saturation) * (texture - grey)
-    lit = np.clip(texture * shade[..., None] * look.gain.astype(np.float32), 0, 1.4)
-    return 242 * lit * (1.5 - 0.5 * lit)
+    rows, columns = cloth.shape[:2]
+    shade = np.rint(look.shade(surface.normals) * 128).astype(np.uint8)
+    shade = cv2.resize(shade, (columns, rows), interpolation=cv2.INTER_LINEAR_EXACT)
+    values = np.arange(256)[:, None] * (look.gain * _HEADROOM / 128 / 255)
+    tone = np.clip(values, 0, 1.4)
+    tone = np.clip(np.rint(242 * tone * (1.5 - 0.5 * tone)), 0, 255).astype(np.uint8)
+    lit = cv2.LUT(cv2.multiply(cloth, cv2.merge([shade] * 3), scale=1 / _HEADROOM), tone[None])
+    if gloss:
+        x, y, z = np.moveaxis(surface.normals, -1, 0)
+        towards = np.clip(-0.85 * z - 0.45 * y + 0.3 * np.sign(look.light[1]) * x, 0, 1)
+        for _ in range(4):
+            towards = towards * towards
+        glint = np.rint(110 * gloss * float(look.gain.mean()) * towards).astype(np.uint8)
+        lit = cv2.add(lit, cv2.merge([cv2.resize(glint, (columns, rows), interpolation=cv2.INTER_LINEAR_EXACT)] * 3))
+    return lit
 
 
-def _cords(loops: Sequence[np.ndarray], shape: tuple[int, int], *, width: float, blur: float) -> np.ndarray:
-    """(height, width) float32 alpha of polylines `width` px thick."""
+_GRAIN_SIDE = 512
+
+
+@lru_cache(maxsize=1)
+def _grain() -> np.ndarray:
+    """(512, 512) float32 whole numbers, deviation 16: film grain, a little smoothed."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE)), (0, 0), 0.6)
+    return np.rint(noise * (16 / noise.std())).astype(np.float32)
+
+
+def _cords(paths: list[np.ndarray], shape: tuple[int, int], *, width: float, blur: float) -> np.ndarray:
+    """(height, width) uint8 share of polylines `width` px thick."""
     canvas = np.zeros((shape[0] * 2, shape[1] * 2), np.uint8)
-    paths = [np.rint((loop + 0.5) * 16 - 4).astype(np.int32) for loop in loops]
-    cv2.polylines(canvas, paths, False, 255, max(1, round(2 * width)), cv2.LINE_AA, shift=3)
-    alpha = cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    soft = 0.9 * cv2.GaussianBlur(alpha, (0, 0), blur)
-    return np.where(soft < 0.02, np.float32(0), soft)
+    lines = [np.rint((path + 0.5) * 16 - 4).astype(np.int32) for path in paths]
+    if not lines:
+        return np.zeros(shape, np.uint8)
+    cv2.polylines(canvas, lines, False, 230, max(1, round(2 * width)), cv2.LINE_AA, shift=3)
+    soft = cv2.GaussianBlur(cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA), (0, 0), blur)
+    soft[soft < _FAINT] = 0
+    return soft

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from maskmtl.masks import MASKS, FaceMesh, mask_rng, overlay
+from maskmtl.masks import MASKS, WEARS, FaceMesh, MaskSpec, mask_seed, overlay
 from maskmtl.masks.landmarks import mean_face
 from maskmtl.masks.light import look
-from maskmtl.masks.surface import FaceFrame, Surface
+from maskmtl.masks.surface import Frame, Surface
 
 LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 NOSE = [5, 4, 1, 2, 98, 327, 48, 278, 64, 294]
@@ -24,7 +24,7 @@ def faces(demo_face_paths):
 
 
 def draw(image, points, kind, seed=0, face_id="face"):
-    return overlay(image, points, kind=kind, rng=mask_rng(seed, face_id, kind))
+    return overlay(image, points, mask=kind, seed=mask_seed(seed, face_id, kind))
 
 
 def covered(alpha, points, polygon):
@@ -55,7 +55,9 @@ def test_pixels_outside_the_alpha_are_the_photo_s_own(faces, kind, side):
         assert drawn.image.dtype == np.uint8 and drawn.image.shape == photo.shape
         assert drawn.alpha.dtype == np.float32 and drawn.alpha.shape == photo.shape[:2]
         assert drawn.alpha.min() == 0 and drawn.alpha.max() <= 1
-        np.testing.assert_array_equal(drawn.image[drawn.alpha == 0], photo[drawn.alpha == 0])
+        bare = (drawn.alpha == 0) & (drawn.trim == 0)
+        np.testing.assert_array_equal(drawn.image[bare], photo[bare])
+        assert (drawn.image != photo).any(axis=-1)[drawn.trim > 0].all()
         assert 0.2 < (drawn.alpha > 0.5).mean() < 0.55
 
 
@@ -97,17 +99,61 @@ def test_the_same_seed_gives_the_same_pixels_in_any_order(faces, kind):
     assert (draw(*faces[0], kind, seed=1, face_id="0").image != forward[0]).any()
 
 
-def test_generators_depend_on_seed_face_and_kind_alone():
-    first = mask_rng(0, "a", "surgical").integers(0, 2**62)
-    assert first == mask_rng(0, "a", "surgical").integers(0, 2**62)
-    others = [mask_rng(1, "a", "surgical"), mask_rng(0, "b", "surgical"), mask_rng(0, "a", "cloth")]
-    assert first not in [rng.integers(0, 2**62) for rng in others]
+def test_seeds_depend_on_seed_face_and_mask_alone():
+    first = mask_seed(0, "a", "surgical")
+    assert first == mask_seed(0, "a", "surgical")
+    assert first not in [mask_seed(1, "a", "surgical"), mask_seed(0, "b", "surgical"), mask_seed(0, "a", "cloth")]
 
 
-def test_surgical_masks_come_in_their_colours(faces):
+def test_an_overlay_tells_how_to_draw_it_again(faces):
     image, points = faces[0]
-    found = {draw(image, points, "surgical", seed=seed).colour for seed in range(30)}
+    drawn = overlay(image, points, mask="mixed", seed=mask_seed(0, "face", "mixed"), presence=0.97)
+    again = overlay(image, points, mask="mixed", seed=drawn.seed)
+    np.testing.assert_array_equal(again.image, drawn.image)
+    assert again.spec == drawn.spec and None not in (drawn.spec.colour, drawn.spec.pattern)
+    assert drawn.spec.kind in MASKS and drawn.presence == 0.97 and 0.5 < drawn.coverage <= 1
+
+
+def test_surgical_masks_come_in_their_colours_and_any_other_on_demand(faces):
+    image, points = faces[0]
+    found = {draw(image, points, "surgical", seed=seed).spec.colour for seed in range(30)}
     assert found == {"blue", "white", "green"}
+    red = draw(image, points, "surgical:#c01010")
+    inside = red.image[red.alpha > 0.95].mean(axis=0)
+    assert red.spec.colour == "#c01010" and inside[0] > 2 * inside[1:].max()
+
+
+@kinds
+def test_mixed_masks_are_all_kinds(faces, kind):
+    image, points = faces[0]
+    small = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA)
+    assert kind in {draw(small, points, "mixed", seed=seed).spec.kind for seed in range(60)}
+
+
+@kinds
+def test_worn_wrong_it_leaves_nose_or_mouth_bare(faces, kind):
+    for image, points in faces[:8]:
+        worn = {wear: draw(image, points, f"{kind}:{wear}" if wear != "right" else kind) for wear in WEARS}
+        x, y = (points[1, :2] * len(image)).astype(int)
+        assert worn["right"].alpha[y, x] > 0.9
+        assert worn["nose_out"].alpha[y, x] == 0 and worn["chin"].alpha[y, x] == 0
+        assert covered(worn["nose_out"].alpha, points, LIPS) > 0.9
+        assert covered(worn["chin"].alpha, points, LIPS) < 0.1
+        assert worn["right"].coverage > worn["nose_out"].coverage > worn["chin"].coverage
+
+
+def test_specs_are_read_and_written():
+    for text in ("surgical", "cloth:checks:red", "n95:nose_out", "kn95:#aa3300:chin"):
+        assert str(MaskSpec.parse(text)) == text
+    assert MaskSpec.parse(" Cloth : red : checks ") == MaskSpec("cloth", "red", "checks")
+    for text, message in (
+        ("ski", "mask should be one of .*'surgical'.*, got 'ski'"),
+        ("cloth:plaid", "detail should be a colour .*, got 'plaid'"),
+        ("cloth:red:blue", "one colour, got 'red' and 'blue'"),
+        ("", "got ''"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MaskSpec.parse(text)
 
 
 @kinds
@@ -116,7 +162,8 @@ def test_landmarks_outside_the_picture_clip_the_mask(faces, kind, shift):
     image, points = faces[0]
     moved = points + np.array([*shift, 0], np.float32)
     drawn = draw(image, moved, kind)
-    np.testing.assert_array_equal(drawn.image[drawn.alpha == 0], image[drawn.alpha == 0])
+    bare = (drawn.alpha == 0) & (drawn.trim == 0)
+    np.testing.assert_array_equal(drawn.image[bare], image[bare])
     whole = (draw(image, points, kind).alpha > 0.5).sum()
     assert (drawn.alpha > 0.5).sum() < whole
 
@@ -155,7 +202,7 @@ def test_light_from_one_side_shades_the_other(faces):
 
 def test_a_blurred_photo_gives_a_blurred_edge(faces):
     image, points = faces[0]
-    frame = FaceFrame.of(points, image.shape[0])
+    frame = Frame.of(points, image.shape[0])
     soft = cv2.GaussianBlur(image, (0, 0), 2.0)
     assert look(soft, frame).blur > look(image, frame).blur
     sharp_edge, soft_edge = (
@@ -167,7 +214,7 @@ def test_a_blurred_photo_gives_a_blurred_edge(faces):
 def test_blur_of_a_gaussian_edge_is_measured():
     stripes = np.where(np.arange(200) // 25 % 2, 200, 40).astype(np.uint8)[None, :, None]
     image = np.ascontiguousarray(np.broadcast_to(stripes, (200, 200, 3)))
-    frame = FaceFrame.of(mean_face(), 200)
+    frame = Frame.of(mean_face(), 200)
     assert look(cv2.GaussianBlur(image, (0, 0), 1.5), frame).blur == pytest.approx(1.5, rel=0.1)
 
 
@@ -176,12 +223,20 @@ def test_a_surface_through_a_flat_net_is_flat_and_covers_its_rectangle():
     surface = Surface(np.stack([x, y, np.zeros_like(x)], axis=-1))
     np.testing.assert_allclose(surface.sample(7, 9)[3, 4], [40, 25, 0], atol=1e-9)
     np.testing.assert_allclose(surface.normals, np.broadcast_to([0, 0, -1], surface.normals.shape), atol=1e-9)
-    coverage = surface.coverage((50, 80))
-    assert coverage[25, 40] == 1 and coverage[5, 40] == 0
-    assert coverage.sum() == pytest.approx(30 * 60, rel=0.02)
-    texture = np.broadcast_to(np.linspace(0, 1, 200, dtype=np.float32)[None, :, None], (100, 200, 3))
-    painted = surface.project(np.ascontiguousarray(texture), (50, 80), blur=0.5)
-    np.testing.assert_allclose(painted[25, 15:65, 0], (np.arange(15, 65) - 10) / 60, atol=0.02)
+    coverage = surface.coverage(np.zeros(2), (50, 80))
+    assert coverage[25, 40] == 255 and coverage[5, 40] == 0
+    assert coverage.sum() / 255 == pytest.approx(30 * 60, rel=0.02)
+    across, down = surface.coordinates(np.zeros(2), (50, 80), (101, 201))
+    np.testing.assert_allclose(across[25, 15:65], (np.arange(15, 65) - 10) / 60 * 200, atol=4)
+    np.testing.assert_allclose(down[12:38, 40], (np.arange(12, 38) - 10) / 30 * 100, atol=4)
+
+
+def test_the_near_part_of_a_folded_surface_hides_the_far_one():
+    x = np.array([10.0, 40, 70, 40, 10])[None].repeat(4, axis=0)  # to the right, then back behind
+    y = np.array([10.0, 20, 30, 40])[:, None].repeat(5, axis=1)
+    z = np.array([0.0, 0, 15, 30, 30])[None].repeat(4, axis=0)
+    across, _ = Surface(np.stack([x, y, z], axis=-1)).coordinates(np.zeros(2), (50, 80), (101, 201))
+    assert across[25, 20:60].max() < 110  # of 200: nothing of the side that faces away
 
 
 @pytest.mark.parametrize(
@@ -193,10 +248,10 @@ def test_a_surface_through_a_flat_net_is_flat_and_covers_its_rectangle():
         ({"image": np.zeros((64, 32, 3), np.uint8)}, "square, 16 px or more, got 32 x 64 px"),
         ({"landmarks": np.zeros((1, 468, 3))}, r"shape \(468, 3\), one face's points, got \(1, 468, 3\)"),
         ({"landmarks": np.full((468, 3), np.nan)}, "finite"),
-        ({"kind": "none"}, r"kind should be one of \[.*'surgical'.*\], got 'none'"),
+        ({"mask": "none"}, r"mask should be one of \[.*'surgical'.*\], got 'none'"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):
-    arguments = {"image": np.zeros((64, 64, 3), np.uint8), "landmarks": mean_face(), "kind": "surgical"} | change
+    arguments = {"image": np.zeros((64, 64, 3), np.uint8), "landmarks": mean_face(), "mask": "surgical"} | change
     with pytest.raises(ValueError, match=message):
-        overlay(**arguments, rng=np.random.default_rng(0))
+        overlay(**arguments, seed=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmtl.masks import FaceMesh, mask_rng, overlay
+from maskmtl.masks import FaceMesh, mask_seed, overlay
 from maskmtl.masks.landmarks import anchors, mean_face
 from maskmtl.photo import MAX_SIDE, centre_square, find_faces, read_photo, shrink
 
@@ -225,7 +225,7 @@ def test_most_masked_faces_are_found_too(faces):
     found = 0
     for chip in faces:
         points, _, _ = FaceMesh()(chip)
-        masked = overlay(chip, points, kind="surgical", rng=mask_rng(0, "face", "surgical")).image
+        masked = overlay(chip, points, mask="surgical", seed=mask_seed(0, "face", "surgical")).image
         found += len(find_faces(scene([(masked, (200, 150, 300))]))) == 1
     assert found >= 0.75 * len(faces)
 
