@@ -13,7 +13,9 @@ import json
 import math
 import platform
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, usa
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
 from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
+from maskmtl.masks.fresh import FreshMasks
 from maskmtl.networks import SHARING, MaskMTL
 from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
 
@@ -42,7 +45,8 @@ PRECISIONS = ("fp32", "bf16")
 class TrainConfig:
     """What a run is made of; the defaults are the project's, `paper()` gives the paper's.
 
-    masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear.
+    masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear, drawn
+    beforehand; 0 for a fresh one each epoch, drawn on the fly.
     age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
     precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
@@ -73,9 +77,11 @@ class TrainConfig:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} should be one of {list(values)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "draws", "lr"):
+        for name in ("epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} should be positive, got {getattr(self, name)}")
+        if self.draws < 0:
+            raise ValueError(f"draws should be 0 (fresh masks each epoch) or more, got {self.draws}")
 
     @staticmethod
     def paper(**changes: Any) -> "TrainConfig":
@@ -135,12 +141,7 @@ def train(
     folder = cache or run / "variants"
     size = MaskMTL.input_size
     big = round(size * MARGIN) if config.augment else size
-    sources = [
-        cached_render(train_faces, mask, size=big, seed=config.seed + draw, folder=folder)
-        for mask in config.masks
-        for draw in range(1 if mask == "none" else config.draws)
-    ]
-    owners = np.concatenate([[i] * (1 if mask == "none" else config.draws) for i, mask in enumerate(config.masks)])
+    variants = (_Drawn if config.draws else _Fresh)(train_faces, config, big, folder)
     val_images = {m: cached_render(val_faces, m, size=size, seed=config.seed, folder=folder) for m in config.masks}
     y_train, y_val = _labels(train_faces.table, specs, device), _labels(val_faces.table, specs, device)
 
@@ -158,11 +159,11 @@ def train(
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))  # augmentation
         order = rng.permutation(len(train_faces))
-        variant = _draw_variants(rng, len(order), owners, len(config.masks))
+        draw = variants.of_epoch(rng)
         totals = dict.fromkeys(specs, 0.0)
         model.train()
-        for step, rows in enumerate(_batches(order, config.batch_size)):
-            x = as_tensor(np.stack([sources[variant[r]][r] for r in rows]), config.channels)
+        for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size))):
+            x = as_tensor(images, config.channels)
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
@@ -279,13 +280,52 @@ def _batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
         yield order[start : start + batch_size]
 
 
-def _draw_variants(rng: np.random.Generator, n: int, owners: np.ndarray, masks: int) -> np.ndarray:
-    """(n,) index of the rendered variant each face wears this epoch: masks evenly, then one of that mask's draws."""
-    mask = rng.integers(masks, size=n)
-    draw = rng.random(n)
-    counts = np.bincount(owners, minlength=masks)
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return first[mask] + (draw * counts[mask]).astype(int)
+class _Drawn:
+    """Masks drawn beforehand: one (N, S, S, 3) array for every mask and draw."""
+
+    def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
+        draws = [1 if mask == "none" else config.draws for mask in config.masks]
+        self._n, self._counts = len(faces), np.array(draws)
+        self._arrays = [
+            cached_render(faces, mask, size=size, seed=config.seed + draw, folder=folder)
+            for mask, n in zip(config.masks, draws, strict=True)
+            for draw in range(n)
+        ]
+
+    def of_epoch(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+        """What shows rows as they look this epoch: masks evenly, then one of that mask's draws."""
+        mask, draw = rng.integers(len(self._counts), size=self._n), rng.random(self._n)
+        first = np.cumsum(self._counts) - self._counts
+        array = first[mask] + (draw * self._counts[mask]).astype(int)
+        return lambda rows: np.stack([self._arrays[array[row]][row] for row in rows])
+
+
+class _Fresh:
+    """Masks drawn anew each epoch, on faces of the size that training wants."""
+
+    def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
+        bare = cached_render(faces, "none", size=size, seed=config.seed, folder=folder)
+        self._faces, self._masks = FreshMasks(bare, faces.landmarks.points), config.masks
+
+    def of_epoch(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+        """What shows rows as they look this epoch: masks evenly, each with a seed of its own."""
+        mask, seed = rng.integers(len(self._masks), size=len(self._faces)), rng.integers(2**62, size=len(self._faces))
+        return lambda rows: self._faces.draw(rows, [self._masks[mask[row]] for row in rows], seed[rows])
+
+
+def _ahead(
+    draw: Callable[[np.ndarray], np.ndarray], batches: Iterable[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each batch's rows and their pictures, the next one drawn while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
+        for rows in batches:
+            waiting.append((rows, pool.submit(draw, rows)))
+            if len(waiting) > 2:
+                done, images = waiting.popleft()
+                yield done, images.result()
+        for done, images in waiting:
+            yield done, images.result()
 
 
 def _losses(model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, precision: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 
 from maskmtl.checkpoint import load_model, load_tensors, seen_digests
 from maskmtl.manifest import Faces
+from maskmtl.masks.fresh import FreshMasks
 from maskmtl.tasks import TASKS
 from maskmtl.training import Stopped, TrainConfig, learning_rate, skill, train, training_specs
 
@@ -51,6 +52,23 @@ def test_a_run_that_was_stopped_resumes_to_the_same_weights(run, small, tmp_path
         whole, resumed = load_tensors(run / name), load_tensors(tmp_path / "run" / name)
         assert whole.keys() == resumed.keys()
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_fresh_masks_are_new_each_epoch_and_the_same_after_a_stop(small, tmp_path, monkeypatch):
+    config = replace(QUICK, masks=("mixed",), draws=0)
+    seen = []
+    draw = FreshMasks.draw
+    monkeypatch.setattr(FreshMasks, "draw", lambda self, *args: seen.append(draw(self, *args)) or seen[-1])
+    train(small, tmp_path / "whole", config)
+    first, second = (np.concatenate(seen[i : i + 2]) for i in (0, 2))
+    assert first.shape == second.shape == (30, 64, 64, 3)
+    assert not {face.tobytes() for face in first} & {face.tobytes() for face in second}
+    calls = iter(range(100))
+    with pytest.raises(Stopped):
+        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
+    train(small, tmp_path / "run", resume=True)
+    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_a_run_that_was_stopped_in_its_first_epoch_resumes_from_the_start(run, small, tmp_path):
