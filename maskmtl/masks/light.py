@@ -55,7 +55,7 @@ def look(image: np.ndarray, frame: Frame) -> Look:
     chroma = (pixels.max(axis=1) - pixels.min(axis=1)).sum() / len(pixels) / 255
     return Look(
         gain=np.rint(exposure * cast * 256) / 256,
-        saturation=float(np.rint(np.clip((chroma - 0.01) / 0.05, 0, 1) * 16) / 16),
+        saturation=float(np.rint(np.clip((chroma - 0.02) / 0.08, 0, 1) * 16) / 16),
         light=np.rint(_light(luma, frame) * 256) / 256,
         blur=float(np.rint(_blur(luma) * 8) / 8),
         noise=float(

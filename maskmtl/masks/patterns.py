@@ -5,7 +5,8 @@ The geometry of a few variants is kept; a call chooses one, shifts it and gives 
 
 import colorsys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def paint(pattern: str, colour: np.ndarray, rng: np.random.Generator) -> np.ndar
         palette[0, 3] = palette[0, 1]
         palette[0, 1] = mean
     elif pattern == "print":
-        palette[0, 4] = 230  # teeth
+        palette[0, 4] = 230 if palette[0, 1] @ LUMA < 140 else palette[0, 0]  # teeth
     coloured = cv2.LUT(cv2.merge([labels] * 3), palette)
     return cv2.resize(coloured, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
 
@@ -61,7 +62,7 @@ def _bytes(reflectance: np.ndarray) -> np.ndarray:
 
 def _contrasts(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(_LABELS, 3): the ground, its main partner, a second, one between, a leaf green."""
-    hue, saturation, value = colorsys.rgb_to_hsv(*ground)
+    hue, saturation, _ = colorsys.rgb_to_hsv(*ground)
     dark = float(ground @ LUMA) < 0.45
     turn = (0.0, 0.08, -0.08, 0.33, 0.5)[int(rng.integers(5))]
     if rng.random() < 0.4:
@@ -98,7 +99,7 @@ def _tones(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([ground, darker, lighter, brown, black])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _geometry(pattern: str, variant: int) -> np.ndarray:
     """(_HEIGHT, _WIDTH) uint8 labels."""
     return _DRAWN[pattern](np.random.default_rng([variant, PATTERNS.index(pattern)]))
@@ -193,12 +194,13 @@ def _grin(labels: np.ndarray, rng: np.random.Generator) -> None:
     t = (_X - x0) / half
     upper = y0 + sag * (1 - t**2) - sag / 2 - 0.5 * thick * (1 - t**2)
     lower = upper + thick * np.clip(1 - t**2, 0, 1)
-    inside = (np.abs(t) < 1) & (_Y > upper) & (_Y < lower)
-    labels[(np.abs(t) < 1.06) & (_Y > upper - 1.8) & (_Y < lower + 1.8)] = 1
+    beyond = np.maximum(upper - _Y, _Y - lower)
+    inside = (np.abs(t) < 1) & (beyond < 0)
+    labels[(np.abs(t) < 1.06) & (beyond < 1.8)] = 1
     labels[inside] = 4
-    teeth = rng.uniform(6, 9)
-    middle = np.abs(_Y - (upper + lower) / 2) < 0.6
-    labels[inside & ((np.abs((_X - x0) / teeth % 1 - 0.5) * teeth < 0.6) | middle)] = 1
+    teeth = rng.uniform(8, 12)
+    middle = np.abs(_Y - (upper + lower) / 2) < 0.8
+    labels[inside & ((np.abs((_X - x0) / teeth % 1 - 0.5) * teeth < 0.9) | middle)] = 1
 
 
 def _paws(labels: np.ndarray, rng: np.random.Generator) -> None:
@@ -206,9 +208,9 @@ def _paws(labels: np.ndarray, rng: np.random.Generator) -> None:
         turn = rng.uniform(-0.4, 0.4)
         t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         pad = np.column_stack([np.cos(t), 0.8 * np.sin(t) + 0.22 * np.cos(2 * t)]) * 0.52
-        _fill(labels, (pad + [0, 0.35]) * size, (x, y), turn, 1)
+        _fill(labels, np.add(pad, (0, 0.35)) * size, (x, y), turn, 1)
         for across, up in ((-0.72, -0.12), (-0.27, -0.55), (0.27, -0.55), (0.72, -0.12)):
-            toe = np.column_stack([0.19 * np.cos(t), 0.27 * np.sin(t)]) + [across, up]
+            toe = np.column_stack([0.19 * np.cos(t) + across, 0.27 * np.sin(t) + up])
             _fill(labels, toe * size, (x, y), turn, 1)
 
 
@@ -253,7 +255,7 @@ def _glyphs(labels: np.ndarray, rng: np.random.Generator) -> None:
         centre = (_SIZE[0] / 2 + (k - (len(letters) - 1) / 2) * 2.9 * width, 0.5 * _SIZE[1])
         for stroke in _GLYPHS[letter]:
             points = np.array(stroke) * (width, tall)
-            for a, b in zip(points[:-1], points[1:], strict=True):
+            for a, b in pairwise(points):
                 along = (b - a) / max(float(np.hypot(*(b - a))), 1e-6) * thick
                 across = along[::-1] * (-1, 1)
                 bar = np.stack([a - along + across, b + along + across, b + along - across, a - along - across])
@@ -270,7 +272,7 @@ def _paisley(labels: np.ndarray, rng: np.random.Generator) -> None:
     for x, y, _ in _strewn(pitch, rng):
         turn, size = rng.uniform(0, 2 * np.pi), 0.40 * pitch
         for scale, label in ((1.0, 1), (0.82, 0), (0.64, 3), (0.40, 1), (0.2, 2)):
-            _fill(labels, (drop * scale + [0, 0.18 * (1 - scale)]) * size, (x, y), turn, label)
+            _fill(labels, np.add(drop * scale, (0, 0.18 * (1 - scale))) * size, (x, y), turn, label)
         for angle in np.linspace(0, 2 * np.pi, 10, endpoint=False):
             ring = np.array([np.cos(angle) * 0.66, 0.15 + np.sin(angle) * 1.05]) * size
             _fill(labels, _round(0.6) + ring, (x, y), turn, 1)
@@ -287,7 +289,7 @@ def _places(rng: np.random.Generator, sizes: tuple[float, float]) -> list[tuple[
 
 def _strewn(pitch: float, rng: np.random.Generator) -> list[tuple[float, float, int]]:
     """Places, mm, on a hexagonal grid shaken a little, and their running number."""
-    places = []
+    places: list[tuple[float, float, int]] = []
     for row, y in enumerate(np.arange(0, _SIZE[1] + pitch, 0.87 * pitch)):
         for x in np.arange(-0.5 * pitch * (row % 2), _SIZE[0] + pitch, pitch):
             dx, dy = rng.uniform(-0.12, 0.12, 2) * pitch
@@ -311,7 +313,7 @@ def _fill(
 ) -> None:
     """Fill an (n, 2) mm outline, pushed `ahead` along x, turned by `turn` radians and moved to `at`."""
     c, s = np.cos(turn), np.sin(turn)
-    points = (outline + [ahead, 0]) @ np.array([[c, s], [-s, c]]) + at
+    points = np.add(outline, (ahead, 0)) @ np.array([[c, s], [-s, c]]) + at
     cv2.fillPoly(labels, [np.rint(points / _STEP * 16).astype(np.int32)], label, shift=4)
 
 

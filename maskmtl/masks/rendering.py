@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from maskmtl.masks.kinds import KINDS
-from maskmtl.masks.light import Look
+from maskmtl.masks.light import LUMA, Look
 from maskmtl.masks.spec import MaskSpec
 from maskmtl.masks.straps import BANDS, strap_paths
 from maskmtl.masks.surface import Frame, Surface
@@ -14,6 +14,7 @@ from maskmtl.masks.texture import texture
 from maskmtl.masks.wear import dress
 
 _HEADROOM = 160  # cloth * shade / 160: 255 stands for a reflectance of 1.25
+_WHITEST = 235  # grey levels: cloth never burns out
 _FAINT = 6  # of 255, below which a strap or a shadow is left out
 
 
@@ -68,11 +69,13 @@ def render(
         grain = np.tile(grain, (shape[0] // len(grain) + 1, shape[1] // grain.shape[1] + 1))[: shape[0], : shape[1]]
         colour = colour + (grain * np.float32(look.noise / 16))[..., None]
 
+    colour = np.clip(colour, 0, _WHITEST)
     a = panel * np.float32(1 / 255)
     c = cords * np.float32(1 / 255)
     taken = (1 - a) * (1 - (1 - c) * (1 - shadow))
     bare = 1 - a - taken
-    strap = np.rint(255 * np.array(band.colour) * look.gain).astype(np.float32)
+    dark = (np.array(spec.rgb) * LUMA).sum() < 0.3
+    strap = np.rint(255 * np.array(band.dark if dark else band.colour) * look.gain).astype(np.float32)
     mixed = bare[..., None] * part + (c * (1 - a))[..., None] * strap + a[..., None] * colour
     mixed = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
     touched = (a + taken > 0) & ((mixed != part).any(axis=-1) | (a > 0.5))

@@ -14,18 +14,20 @@ _EARS = ((234, -1), (454, 1))  # the side of the face at the ear, and which way 
 
 @dataclass(frozen=True)
 class Band:
-    """width: share of the picture's side. colour: reflectance 0..1. rows: where on the panel the two begin, 0..1."""
+    """width: share of the picture's side. colour: reflectance 0..1, `dark` on a dark mask. rows: where on the panel the
+    two begin, 0..1."""
 
     width: float
     colour: tuple[float, float, float]
+    dark: tuple[float, float, float]
     rows: tuple[float, float]
 
 
 BANDS = {
-    "ears": Band(0.009, (0.84, 0.84, 0.84), (0.10, 0.90)),
-    "head": Band(0.013, (0.80, 0.77, 0.66), (0.22, 0.72)),
-    "harness": Band(0.030, (0.13, 0.13, 0.14), (0.22, 0.72)),
-    "tied": Band(0.0, (0, 0, 0), (0, 1)),
+    "ears": Band(0.009, (0.84, 0.84, 0.84), (0.15, 0.15, 0.16), (0.10, 0.90)),
+    "head": Band(0.013, (0.80, 0.77, 0.66), (0.80, 0.77, 0.66), (0.22, 0.72)),
+    "harness": Band(0.030, (0.13, 0.13, 0.14), (0.13, 0.13, 0.14), (0.22, 0.72)),
+    "tied": Band(0.0, (0, 0, 0), (0, 0, 0), (0, 1)),
 }
 
 
@@ -40,8 +42,8 @@ def strap_ends(face: Face, straps: str) -> np.ndarray:
             ]
         else:
             ends += [
-                face.at(ear, right=0.08 * s, down=-0.20, out=-0.2),
-                face.at(ear, right=0.06 * s, down=0.40, out=-0.2),
+                face.at(ear, right=0.03 * s, down=-0.20, out=-0.2),
+                face.at(ear, right=0.02 * s, down=0.40, out=-0.2),
             ]
     return np.stack(ends)
 

@@ -123,9 +123,11 @@ class Surface:
             rim = [corners[0], corners[1:, -1], corners[-1, -2::-1], corners[-2:0:-1, 0]]
             cv2.fillPoly(canvas, [np.concatenate(rim)], 255, shift=3)
         else:
-            quads = np.stack([corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1]], axis=2)
-            for quad in quads[self.facing]:
-                cv2.fillConvexPoly(canvas, quad, 255, shift=3)
+            turns = np.flatnonzero(np.diff(np.pad(self.facing, ((0, 0), (1, 1))).astype(np.int8).ravel()))
+            for start, end in zip(turns[::2] + 1, turns[1::2] + 1, strict=True):  # each run of cells in a row
+                row, first, last = start // (COLUMNS + 1), start % (COLUMNS + 1) - 1, end % (COLUMNS + 1)
+                run = [corners[row, first:last], corners[row + 1, first:last][::-1]]
+                cv2.fillPoly(canvas, [np.concatenate(run)], 255, shift=3)
         return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA)
 
     def coordinates(
@@ -148,7 +150,8 @@ class Surface:
             seen &= facing > 0
         pixel, texels = (y * width + x)[seen], _texels(rows, columns, texture)[seen]
         if not self.open:
-            order = np.argsort(-np.rint(points[..., 2][seen] * 64), kind="stable")
+            depth = np.clip(np.rint(points[..., 2][seen] * 16), -(2**15), 2**15 - 1).astype(np.int16)
+            order = np.argsort(depth, kind="stable")[::-1]
             pixel, texels = pixel[order], texels[order]
         known = np.zeros((height * width, 3), np.float32)
         known[pixel] = texels

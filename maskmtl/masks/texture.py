@@ -13,6 +13,7 @@ from maskmtl.masks.spec import MaskSpec
 
 VARIANTS = 8  # materials of a kind, drawn once
 _UNIT = 128  # relief 1
+_SHEEN = 0.05  # reflectance of the fibres whatever their dye, so that folds show on black cloth
 
 
 def texture(spec: MaskSpec, *, tall: float, saturation: float, rng: np.random.Generator) -> np.ndarray:
@@ -21,14 +22,14 @@ def texture(spec: MaskSpec, *, tall: float, saturation: float, rng: np.random.Ge
     spec: without None. saturation: 0 (a grey photo) .. 1.
     """
     assert spec.pattern is not None and spec.rgb is not None
-    level = int(np.clip(np.floor(np.log2(ROWS / max(tall, 1))), 0, 2))
+    level = int(np.clip(np.floor(np.log2(ROWS / max(tall, 1))), 0, 3))
     relief, fixture = _material(spec.kind, int(rng.integers(VARIANTS)), level)
-    colour = np.array(spec.rgb) * rng.uniform(0.93, 1.05) + rng.uniform(-0.025, 0.025, 3)
+    colour = np.array(spec.rgb) * rng.uniform(0.93, 1.05) * (1 + rng.uniform(-0.03, 0.03, 3))
     colour = np.clip(colour, 0.02, 0.96)
     if spec.pattern == "plain":
         grey = float((colour * LUMA).sum())
         colour = grey + saturation * (colour - grey)
-        steps = np.arange(256)[:, None] * (colour * 255 / _UNIT)
+        steps = np.arange(256)[:, None] * ((colour + _SHEEN) * 255 / _UNIT) - _SHEEN * 255
         cloth = cv2.LUT(relief, np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None])
     else:
         cloth = _smaller(_faded(paint(spec.pattern, colour, rng), saturation), level)

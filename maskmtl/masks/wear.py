@@ -10,7 +10,7 @@ from maskmtl.masks.straps import strap_ends
 from maskmtl.masks.surface import Face, Frame, spline
 
 # the top edge, as v of a mask worn right: 1/4 nose tip, 1/2 mouth
-_START = {"right": 0.0, "nose_out": 0.36, "chin": 0.68}
+_START = {"right": 0.0, "nose_out": 0.34, "chin": 0.68}
 # how far the lower edge slides down the neck, of the frame's unit
 _DROP = {"right": 0.0, "nose_out": 0.10, "chin": 0.16}
 
