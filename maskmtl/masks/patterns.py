@@ -171,9 +171,9 @@ def _camouflage(rng: np.random.Generator) -> np.ndarray:
     blob = rng.uniform(9, 22)  # mm
     cells = np.ceil(_SIZE / blob).astype(int) + 2
     for label, share in ((1, 0.30), (2, 0.26), (3, 0.22), (4, 0.13)):
-        noise = np.zeros((_HEIGHT, _WIDTH), np.float32)
+        noise = np.zeros((_HEIGHT, _WIDTH), np.float64)
         for octave, weight in ((1, 1.0), (2, 0.45), (5, 0.14)):
-            coarse = rng.standard_normal((cells[1] * octave, int(cells[0] * octave * 0.8)), np.float32)
+            coarse = rng.standard_normal((cells[1] * octave, int(cells[0] * octave * 0.8)), np.float64)
             noise += weight * cv2.resize(coarse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
         labels[noise > np.quantile(noise, 1 - share)] = label
     return labels

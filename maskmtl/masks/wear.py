@@ -35,7 +35,10 @@ def _places(kind: str, wear: str) -> tuple[np.ndarray, np.ndarray, tuple[int, in
     net = np.asarray(KINDS[kind].net(face))
     rows, columns = net.shape[:2]
     net = np.tensordot(spline(rows, rows, _START[wear]), net, axes=1)
-    net[..., -2] += _DROP[wear] * np.linspace(0, 1, rows)[:, None]
+    v, u = np.linspace(0, 1, rows)[:, None], np.linspace(-1, 1, columns)
+    net[..., -2] += _DROP[wear] * v
+    if wear == "nose_out":  # a lip that smiles rises at its corners
+        net[..., -2] -= 0.09 * (1 - v) * (1 - np.abs(2 * np.abs(u) - 1))
     places = np.concatenate([net.reshape(rows * columns, -1), strap_ends(face, KINDS[kind].straps)])
     used = np.flatnonzero((places[:, :-3] != 0).any(axis=0))
     return used, np.concatenate([places[:, used], places[:, -3:]], axis=1), (rows, columns)

@@ -62,5 +62,5 @@ def test_augmentation_is_light_seeded_and_mirrors_by_half(demo_faces):
 
 def test_mask_names():
     assert check_masks(["none", "surgical", "none"]) == ("none", "surgical")
-    with pytest.raises(ValueError, match=r"mask should be one of \['surgical', .*\], got 'veil' .*'none' is a bare face"):
+    with pytest.raises(ValueError, match=r"one of \['surgical', .*\], got 'veil' .*'none' is a bare face"):
         check_masks(["veil"])

@@ -8,8 +8,8 @@ import numpy as np
 from maskmtl.masks.surface import Face
 
 ROWS, COLUMNS = 160, 224  # texels of a texture
-V = np.linspace(0, 1, ROWS, dtype=np.float32)[:, None]  # down the mask
-U = np.linspace(-1, 1, COLUMNS, dtype=np.float32)[None]  # to the picture's right
+V = np.linspace(0, 1, ROWS, dtype=np.float64)[:, None]  # down the mask
+U = np.linspace(-1, 1, COLUMNS, dtype=np.float64)[None]  # to the picture's right
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Material:
     """The cloth of one variant of a kind.
 
     Attributes:
-        relief: (ROWS, COLUMNS) float32, factor around 1: folds, seams, hems, weave.
+        relief: (ROWS, COLUMNS) float64, factor around 1: folds, seams, hems, weave.
         fixture: (ROWS, COLUMNS, 4) float32 RGBA reflectance 0..1 of rigid parts over the cloth, or None.
     """
 

@@ -53,7 +53,7 @@ def _net(face: Face) -> np.ndarray:
 def _material(rng: np.random.Generator) -> Material:
     """Rubber with a rolled rim and ribs; filters with rings, and a slotted valve in the middle."""
     rim, rib = outline(6), np.abs(U) - 0.10 - 0.12 * V
-    mottle = cv2.resize(rng.standard_normal((8, 10), np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
+    mottle = cv2.resize(rng.standard_normal((8, 10), np.float64), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     relief = 0.9 + 0.03 * mottle + 0.45 * line(rim - 0.035, 0.03) - 0.40 * line(rim - 0.095, 0.025)
     relief += (0.30 * line(rib, 0.02) - 0.25 * line(rib - 0.04, 0.02)) * inside(V - 0.33, 0.06)
     fixture = bare()
@@ -74,7 +74,7 @@ def _material(rng: np.random.Generator) -> Material:
     valve -= 0.13 * inside(np.abs(np.mod(x * 2.5 + 0.5, 1) - 0.5) - 0.2, 0.15) * inside(radius - 0.58, 0.1)
     relief *= 1 - 0.35 * inside(_round(x, y - 0.15)[0] - 1.15, 0.3)
     lay(fixture, valve[..., None] * np.ones(3), inside(radius - 1, 0.1))
-    return Material(relief.astype(np.float32), fixture)
+    return Material(relief.astype(np.float64), fixture)
 
 
 def _round(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

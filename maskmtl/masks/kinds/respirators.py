@@ -133,8 +133,8 @@ def _bill(face: Face) -> np.ndarray:
 
 def _felt(rng: np.random.Generator) -> np.ndarray:
     """Pressed fibres and slight dents, around 0."""
-    fibres = cv2.GaussianBlur(rng.standard_normal((ROWS, COLUMNS), np.float32), (0, 0), 0.8)
-    dents = cv2.resize(rng.standard_normal((7, 9), np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
+    fibres = cv2.GaussianBlur(rng.standard_normal((ROWS, COLUMNS), np.float64), (0, 0), 0.8)
+    dents = cv2.resize(rng.standard_normal((7, 9), np.float64), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     return 0.03 * fibres + 0.012 * dents
 
 
@@ -161,7 +161,7 @@ def _moulded(rng: np.random.Generator) -> np.ndarray:
 
 
 def _cup_material(rng: np.random.Generator) -> Material:
-    return Material(_moulded(rng).astype(np.float32), _clip(rng, half=0.34))
+    return Material(_moulded(rng).astype(np.float64), _clip(rng, half=0.34))
 
 
 def _valve_material(rng: np.random.Generator) -> Material:
@@ -176,7 +176,7 @@ def _valve_material(rng: np.random.Generator) -> Material:
     fixture = _clip(rng, half=0.34)
     lay(fixture, grey[..., None] * np.array(tint), inside(box - 1, 0.08))
     cast = inside((np.abs(x + 0.02) ** 4 + np.abs(y - 0.12) ** 4) ** 0.25 - 1.14, 0.4)
-    return Material((_moulded(rng) * (1 - 0.36 * cast)).astype(np.float32), fixture)
+    return Material((_moulded(rng) * (1 - 0.36 * cast)).astype(np.float64), fixture)
 
 
 def _dots() -> np.ndarray:
@@ -206,7 +206,7 @@ def _folded_material(rng: np.random.Generator) -> Material:
     fixture = bare()  # pressed edges shine a little, which shows on dark cloth
     shine = 0.16 * line(side, 0.018) + 0.12 * line(edge + 0.02, 0.008) + 0.10 * line(edge, 0.008) * _dots()
     lay(fixture, np.full((ROWS, COLUMNS, 3), 0.62), shine)
-    return Material(relief.astype(np.float32), fixture)
+    return Material(relief.astype(np.float64), fixture)
 
 
 def _bill_material(rng: np.random.Generator) -> Material:
@@ -222,7 +222,7 @@ def _bill_material(rng: np.random.Generator) -> Material:
     hem = np.minimum(V - 0.04, 0.965 - V)
     relief += 0.05 * (hem < 0) - 0.18 * line(hem, 0.010)
     relief += _pulled(rng, ((0.30, 0.16), (0.70, -0.18)), 1 - side)
-    return Material(relief.astype(np.float32), _clip(rng, half=0.30))
+    return Material(relief.astype(np.float64), _clip(rng, half=0.30))
 
 
 _PLAIN = {"plain": 1.0}

@@ -30,7 +30,7 @@ def around(u: float, v: float, right: tuple[float, float], down: tuple[float, fl
 
 def bare() -> np.ndarray:
     """(ROWS, COLUMNS, 4) without any rigid part."""
-    return np.zeros((ROWS, COLUMNS, 4), np.float32)
+    return np.zeros((ROWS, COLUMNS, 4), np.float64)
 
 
 def lay(fixture: np.ndarray, colour: np.ndarray, share: np.ndarray) -> None:

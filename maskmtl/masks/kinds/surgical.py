@@ -25,13 +25,13 @@ def _net(face: Face) -> np.ndarray:
         s = 1 - 2 * side  # towards the nose
         return [
             [
-                at(ear, ear_high, right=0.02 * s, out=0.02),
-                at(cheek, ear_high, down=0.03, out=0.05),
+                at(ear, ear_high, down=-0.10, out=0.02),
+                at(cheek, ear_high, down=-0.03, out=0.05),
                 at(wide, out=0.07),
                 at(near, wide, down=-0.09, right=0.06 * s, out=0.08),
             ],
             [
-                at(jaw_side, right=-0.01 * s, out=0.03),
+                at(jaw_side, right=-0.025 * s, out=0.03),
                 at(low_cheek, out=0.06),
                 0.55 * at(low_cheek, out=0.08) + 0.45 * nose,
                 0.28 * at(low_cheek, out=0.08) + 0.72 * nose,
@@ -64,7 +64,7 @@ def _net(face: Face) -> np.ndarray:
 def _material(rng: np.random.Generator) -> Material:
     """Pleats, hems, nose wire, weave and creases."""
     bent = V - 0.02 * (U**2 - 0.3)
-    pleats = np.zeros((ROWS, COLUMNS), np.float32)
+    pleats = np.zeros((ROWS, COLUMNS), np.float64)
     for fold in _PLEATS:
         below = (bent - fold - rng.uniform(-0.015, 0.015)) / 0.10
         shadow = np.where(below > 0, np.exp(-((below / 0.5) ** 2)), np.exp(-((below / 0.10) ** 2)))
@@ -75,9 +75,9 @@ def _material(rng: np.random.Generator) -> Material:
     rim = 1 - np.abs(U)
     relief += 0.02 * (rim < 0.05) - 0.05 * np.exp(-(((rim - 0.055) / 0.012) ** 2))
     relief += 0.04 * np.exp(-(((V - 0.09) / 0.02) ** 2)) * np.clip((0.45 - np.abs(U)) / 0.1, 0, 1)
-    creases = cv2.resize(rng.standard_normal((10, 7), np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
-    weave = rng.standard_normal((ROWS, COLUMNS), np.float32)
-    return Material((relief + 0.018 * creases + 0.012 * weave).astype(np.float32))
+    creases = cv2.resize(rng.standard_normal((10, 7), np.float64), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
+    weave = rng.standard_normal((ROWS, COLUMNS), np.float64)
+    return Material((relief + 0.018 * creases + 0.012 * weave).astype(np.float64))
 
 
 SURGICAL = Kind(
