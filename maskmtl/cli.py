@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, the paper's (default), or 3 colour", **given)
     sub.add_argument("--protocol", help="random (default) or parts", **given)
     sub.add_argument("--masks", type=_names, help="comma-separated: none,surgical (default) trains on both", **given)
+    sub.add_argument(
+        "--draws", type=int, help="different masks a face may wear (default 2); 0 draws a fresh one each epoch", **given
+    )
     sub.add_argument("--epochs", type=int, help="passes over the faces (default 40)", **given)
     sub.add_argument("--batch-size", type=int, help="faces a step (default 32)", **given)
     sub.add_argument("--lr", type=float, help="learning rate of Adam (default 1e-3)", **given)
@@ -108,6 +111,23 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", _evaluate, "print a model's figures per mask")
     _add_faces(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    sub = command("mask", _mask, "draw masks on faces, and say who got none")
+    sub.add_argument(
+        "faces", metavar="FACES", help="a picture, a prepared folder, a folder or archive of pictures, a CSV, or 'demo'"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="the folder to make; a run that was stopped there goes on")
+    sub.add_argument("--sheet", type=Path, metavar="PNG", help="one picture of the first faces in every mask")
+    sub.add_argument(
+        "--kinds", type=_names, default=("all",),
+        help="all (default), or comma-separated kinds with colour, pattern and wear, e.g. surgical,cloth:checks:red",
+    )  # fmt: skip
+    sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default 0)")
+    sub.add_argument("--format", default="png", help="png (default), or jpg at quality 95")
+    sub.add_argument("--protocol", default="random", help="random (default) or parts, for a prepared folder")
+    sub.add_argument("--split", default="all", help="all (default), train, val or test")
+    sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     sub = command("models", _models, "list the models that come with the project")
@@ -300,6 +320,61 @@ def _evaluate(args: argparse.Namespace) -> None:
         scores = {name: value for name, value in of_mask.items() if name != "n" and not name.endswith("_n")}
         words = ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in scores.items())
         print(f"{mask}: {words}, n {of_mask['n']}")
+
+
+def _mask(args: argparse.Namespace) -> None:
+    from maskmtl import masking
+    from maskmtl.manifest import open_faces
+    from maskmtl.sources import is_image
+
+    masks = masking.parse_masks(args.kinds)
+    settings = masking.settings_of(masks, args.seed, args.format)
+    if args.out is None and args.sheet is None:
+        raise ValueError("mask should have --out DIR, --sheet PNG or both, got neither")
+    if args.sheet is not None and args.sheet.suffix.lower() != ".png":
+        raise ValueError(f"sheet should end in .png, got {str(args.sheet)!r}")
+    if args.workers < 1:
+        raise ValueError(f"workers should be at least 1, got {args.workers}")
+    if args.out is not None:
+        masking.check_out(args.out, settings)
+    path = Path(args.faces)
+    with _Bar("open") as bar:
+        if path.is_file() and is_image(path.name):
+            faces, found = masking.open_picture(path)
+            if not found:
+                print(f"no face was found in {path}: its middle is taken for one", file=sys.stderr)
+        elif args.out is None:
+            faces = open_faces(args.faces, args.protocol, progress=bar)
+        else:
+            faces = masking.open_source(
+                args.faces, args.out, protocol=args.protocol, workers=args.workers, progress=bar
+            )
+    faces = masking.choose(faces, args.split)
+    result: dict[str, Any] = {"masks": masks, "seed": args.seed}
+    if args.sheet is not None:
+        masking.write_sheet(faces, args.sheet, masks, args.seed)
+        result["sheet"] = str(args.sheet)
+    if args.out is not None:
+        with _Bar("mask") as bar:
+            try:
+                table = masking.mask_faces(
+                    faces, args.out, masks=masks, seed=args.seed, picture=args.format, workers=args.workers,
+                    progress=bar,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                print("maskmtl: the same command goes on from here", file=sys.stderr)
+                raise
+        result |= {"out": str(args.out), **masking.report(table)}
+    if args.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    if args.sheet is not None:
+        print(f"sheet in {args.sheet}")
+    if args.out is not None:
+        print(f"{result['masked']} of {result['overlays']} overlays on {result['faces']} faces in {args.out}")
+        for reason, n in result["reasons"].items():
+            print(f"{n} failed: {reason}")
+        print(masking.audit_text(masking.audit(table)))
 
 
 def _models(args: argparse.Namespace) -> None:

@@ -5,11 +5,16 @@ without an annotation (NaN in `y_true`) are left out; a score of no faces is NaN
 """
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+UNLABELLED = "unlabelled"
+AGE_BANDS = ("0-12", "13-17", "18-24", "25-34", "35-49", "50-64", "65+")
+_FROM_AGE = (0, 13, 18, 25, 35, 50, 65)  # a face of 12.9 years is 12 years old
 
 
 def labelled(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -75,6 +80,39 @@ def share_within(y_true: ArrayLike, y_pred: ArrayLike, distance: float = 5.0) ->
     """Share of faces at most `distance` (in the task's unit) from their annotation, 0..1."""
     true, pred = labelled(y_true, y_pred)
     return _mean(np.abs(pred - true) <= distance)
+
+
+def check_level(level: float) -> None:
+    """ValueError for a confidence level outside 0..1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level should be between 0 and 1, got {level}")
+
+
+def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of a proportion, (low, high) in 0..1 (Wilson 1927; Newcombe 1998a, method 3); NaN of nothing."""
+    check_level(level)
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes should be in 0..{n}, got {successes}")
+    if n == 0:
+        return float("nan"), float("nan")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p = successes / n
+    centre = p + z**2 / (2 * n)
+    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    scale = 1 + z**2 / n
+    # 0 and 1 are exact for none and all of n, their rounding is not
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    return low, 1.0 if successes == n else (centre + half) / scale
+
+
+def age_band(ages: ArrayLike) -> np.ndarray:
+    """The AGE_BANDS of ages (N,) in years, as (N,) str; NaN is 'unlabelled'. ValueError for a negative age."""
+    years = np.asarray(ages, dtype=float)
+    if (years < 0).any():
+        raise ValueError(f"ages should be at least 0, got {years.min()}")
+    # NaN sorts behind every bound, so it lands in the last band before it is named
+    bands = np.array(AGE_BANDS)[np.searchsorted(_FROM_AGE, years, side="right") - 1]
+    return np.where(np.isnan(years), UNLABELLED, bands)
 
 
 def has_classes(predictions: pd.DataFrame) -> bool:

@@ -4,29 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from analyses.fairness.intervals import bootstrap_mean, wilson
-from maskmtl.metrics import has_classes
+from maskmtl.metrics import AGE_BANDS, UNLABELLED, age_band, has_classes
 from maskmtl.tasks import TASKS, Classes
 
-UNLABELLED = "unlabelled"
-AGE_BANDS = ("0-12", "13-17", "18-24", "25-34", "35-49", "50-64", "65+")
-_FROM_AGE = (0, 13, 18, 25, 35, 50, 65)  # a face of 12.9 years is 12 years old
 FEW, MODERATE = 20, 100  # fewer faces than this: no judgement; a wide interval
 COLUMNS = ("model", "task", "mask", "metric", "value", "ci_low", "ci_high", "n", "flag")
 
 Metric = tuple[str, float, tuple[float, float], int]  # name, value, interval, n
-
-
-def age_band(ages: ArrayLike) -> np.ndarray:
-    """The AGE_BANDS of ages (N,) in years, as (N,) str; NaN is 'unlabelled'. ValueError for a negative age."""
-    years = np.asarray(ages, dtype=float)
-    if (years < 0).any():
-        raise ValueError(f"ages should be at least 0, got {years.min()}")
-    # NaN sorts behind every bound, so it lands in the last band before it is named
-    bands = np.array(AGE_BANDS)[np.searchsorted(_FROM_AGE, years, side="right") - 1]
-    return np.where(np.isnan(years), UNLABELLED, bands)
 
 
 def group_labels(faces_table: pd.DataFrame, by: str) -> pd.Series:
