@@ -16,6 +16,7 @@ def main() -> None:
     page = st.navigation(
         [
             st.Page("views/face.py", title="Face", icon=":material/face:", default=True),
+            st.Page("views/masks.py", title="Masks", icon=":material/masks:", url_path="masks"),
             st.Page("views/dataset.py", title="Data set", icon=":material/grid_view:", url_path="dataset"),
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]

@@ -8,7 +8,28 @@ import streamlit as st
 from plotly.colors import sequential
 
 from analyses.face import percent
-from analyses.figures import PALETTE, mask_name
+from analyses.figures import PALETTE
+from maskmtl.masks import MIXED, MaskSpec
+
+KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
+WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
+
+
+def mask_words(mask: str) -> str:
+    """A mask's text in words: 'n95_valve:nose_out' -> 'N95 with valve, nose out'; 'none' is a bare face."""
+    if mask == "none":
+        return "bare"
+    try:
+        spec = MaskSpec.parse(mask)
+    except ValueError:  # as someone typed it
+        return mask
+    wear = None if spec.wear == "right" else WEARS[spec.wear]
+    return ", ".join(part for part in (KINDS.get(spec.kind, spec.kind), spec.colour, spec.pattern, wear) if part)
+
+
+def capital(words: str) -> str:
+    """The words with a capital to begin with; str.capitalize() would make 'KN95' 'Kn95'."""
+    return words[:1].upper() + words[1:]
 
 
 def table(data: pd.DataFrame, *, label: str) -> None:
@@ -32,7 +53,7 @@ def _cell(value: object, *, heading: bool) -> str:
 
 def probabilities(data: pd.DataFrame, *, label: str) -> None:
     """Classes as rows, masks as columns, each probability as a number on a bar."""
-    head = "".join(f'<th scope="col">{escape(mask_name(mask))}</th>' for mask in data.columns)
+    head = "".join(f'<th scope="col">{escape(mask_words(mask))}</th>' for mask in data.columns)
     rows = []
     for name, row in data.iterrows():
         cells = "".join(

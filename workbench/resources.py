@@ -105,10 +105,10 @@ def demo_thumbnail(row: int) -> str:
     return data_uri(faces("demo").images[row], THUMBNAIL)
 
 
-def data_uri(image: np.ndarray, size: int) -> str:
-    """(H, W, 3) uint8 RGB as a JPEG data URI of `size` px."""
+def data_uri(image: np.ndarray, size: int, quality: int = 85) -> str:
+    """(H, H, 3) uint8 RGB as a JPEG data URI of `size` px."""
     small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
@@ -124,11 +124,10 @@ def _mesh() -> FaceMesh:
     return FaceMesh()
 
 
-def landmarks(crop: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Landmarks of an aligned crop, and whether they are its own (else the mean face's)."""
+def landmarks(crop: np.ndarray) -> tuple[np.ndarray, float, str]:
+    """Landmarks of an aligned crop, their confidence 0..1, and how they were found."""
     with one_at_a_time():
-        points, _, method = _mesh()(crop)
-    return points, method != "template"
+        return _mesh()(crop)
 
 
 def predict_in_turns(

@@ -13,6 +13,7 @@ from PIL import Image
 from analyses.face import read_face
 from maskmtl.checkpoint import available_models, load_model
 from maskmtl.evaluation import choose, evaluate
+from maskmtl.masks import MASKS, overlay
 from maskmtl.photo import find_faces, read_photo
 
 TASKS = ("age", "gender", "ethnicity")
@@ -147,6 +148,39 @@ def test_phone(page, server, tmp_path):
     bare, masked = (page.get_by_alt_text(f"The face, {mask}").bounding_box() for mask in ("bare", "surgical"))
     assert bare["y"] == masked["y"] and bare["x"] < masked["x"]  # side by side even here
     page.screenshot(path=tmp_path / "phone.png")
+
+
+def test_gallery_of_masks(page, server, demo_faces, tmp_path):
+    page.goto(f"{server}/masks")
+    colour = page.get_by_role("combobox", name="Colour")
+    colour.fill("#AA3300")
+    colour.press("Enter")
+    page.get_by_text("#aa3300, ").nth(len(MASKS) - 1).wait_for()
+    page.locator("[data-test-script-state=notRunning]").wait_for()  # a button pressed before would lose its file
+    pictures = page.locator(".gallery img")
+    assert pictures.count() == 1 + len(MASKS)
+    assert all(picture.evaluate("e => e.complete && e.naturalWidth") == 200 for picture in pictures.all())
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Facts of each mask (CSV)").click()
+    for facts in pd.read_csv(download.value.path(), dtype={"seed": "uint64", "face_id": str}).itertuples():
+        row = list(demo_faces.table["face_id"]).index(facts.face_id)
+        again = overlay(demo_faces.images[row], demo_faces.landmarks.points[row], mask=facts.mask, seed=int(facts.seed))
+        assert again.coverage == facts.coverage and again.spec.colour == "#aa3300"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Sheet (PNG)").click()
+    with Image.open(download.value.path()) as picture:
+        assert min(picture.size) > 600  # three faces in a row
+    page.get_by_text("Show mask region").click()
+    page.get_by_alt_text("The region of the mask, surgical").wait_for()
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_timeout(500)
+    assert no_sideways_scrolling(page)
+    first, second = (pictures.nth(i).bounding_box() for i in (1, 2))
+    assert first["y"] == second["y"] and first["x"] < second["x"]  # two in a row
+    page.screenshot(path=tmp_path / "masks.png", full_page=True)
+    colour.fill("reddish")
+    colour.press("Enter")
+    page.get_by_text("These masks can't be drawn: colour of a mask should be one of").wait_for()
 
 
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", b"101"), ("evil.example", b"403")])

@@ -57,7 +57,7 @@ def test_broken_model_is_a_sentence(app, models, tmp_path):
 
 def test_every_page_carries_the_caution(app, say):
     at = app.run()
-    for page in ("views/face.py", "views/dataset.py", "views/about.py"):
+    for page in ("views/face.py", "views/masks.py", "views/dataset.py", "views/about.py"):
         at.switch_page(page).run()
         assert not at.exception
         assert say(at).count("never for deciding about a person") >= 2  # in the sidebar and under the page

@@ -11,6 +11,7 @@ import streamlit as st
 from analyses.assessment import ALL, GROUPINGS, Assessment, assess, headline, in_words, scores_in_words
 from analyses.figures import confusion_figure, error_figure, group_figure, mask_name
 from maskmtl.checkpoint import best_device
+from maskmtl.dataset import check_masks
 from maskmtl.evaluation import CHOICES, choose
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS
@@ -69,13 +70,20 @@ def choose_order() -> Order | None:
     if splits:
         protocol = left.selectbox("Protocol", PROTOCOLS, key="set_protocol")
     names = ["none", *MASKS]
-    masks = middle.multiselect("Masks", names, default=names[:2], format_func=mask_name, key="set_masks")
+    chosen = middle.multiselect(
+        "Masks", names, default=names[:2], format_func=parts.mask_words, accept_new_options=True, key="set_masks",
+        help="Kinds, or typed with colour, pattern and wear: cloth:checks:red, n95:nose_out.",
+    )  # fmt: skip
     seed = right.number_input("Mask drawing", 0, 9999, key="set_seed", help="The same number draws the same masks.")
-    if not masks:
+    if not chosen:
         st.info("Choose at least one mask, or bare faces.")
         return None
-    ordered = tuple(name for name in names if name in masks)
-    return Order(source, protocol, split, ordered, int(seed))
+    try:
+        masks = check_masks(sorted(chosen, key=[*names, *chosen].index))
+    except ValueError as error:
+        st.error(f"This mask can't be drawn: {error}.")
+        return None
+    return Order(source, protocol, split, masks, int(seed))
 
 
 def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:

@@ -1,0 +1,147 @@
+"""Which face a page is about: a demo face, or one of an uploaded photo."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import streamlit as st
+
+from analyses.face import describe
+from maskmtl.photo import centre_square
+from maskmtl.tasks import TaskSpec
+from workbench import resources
+
+DEMO, PHOTO = "Demo faces", "Your photo"
+ANY = "any"
+FILTERS = {"age_band": "Age", "gender": "Gender", "ethnicity": "Ethnicity"}
+SHOWN = 8  # demo faces offered at once
+
+
+@dataclass(frozen=True)
+class ChosenFace:
+    """An aligned face.
+
+    Attributes:
+        crop: (H, H, 3) uint8.
+        points, presence, method: its landmarks, (468, 3), their confidence 0..1, and how they were found.
+        face_id: what its masks are drawn by.
+        note: where it comes from, in a sentence or two.
+        labels: annotations by task.
+    """
+
+    crop: np.ndarray
+    points: np.ndarray
+    presence: float
+    method: str
+    face_id: str
+    note: str
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+
+def choose_face(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
+    """The widgets for a face, annotated in words by `specs`; None while there is none. Pages share the choice."""
+    source = st.segmented_control(
+        "Where the face comes from", [DEMO, PHOTO], default=DEMO, required=True, key="face_source",
+        label_visibility="collapsed", persist_state="session",
+    )  # fmt: skip
+    return _choose_demo(specs) if source == DEMO else _choose_photo()
+
+
+def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
+    """Filters and a strip of faces to pick from."""
+    try:
+        with st.spinner("Opening the demo faces …"):
+            faces, groups = resources.faces("demo"), resources.demo_groups()
+    except (ValueError, OSError) as error:
+        st.warning(f"The demo faces can't be shown: {error}. You can still use a photo of your own.")
+        return None
+    kept = groups
+    with st.container(key="filters"):
+        for column, (by, name) in zip(st.columns(3, wrap=False), FILTERS.items(), strict=True):
+            options = [ANY, *sorted(groups[by].unique(), key=lambda group: (group == "unlabelled", _order(group)))]
+            value = column.selectbox(name, options, key=f"demo_{by}", persist_state="session")
+            kept = kept if value == ANY else kept[kept[by] == value]
+    if kept.empty:
+        st.info("No demo face is annotated so. Set one of the three back to ‘any’.")
+        return None
+    order = kept.sample(frac=1, random_state=st.session_state.get("demo_shuffle", 0)).index[:SHOWN].to_list()
+    row = st.pills(
+        "Composite faces: click one", order, default=order[0], required=True, key="demo_face", persist_state="session",
+        format_func=lambda i: f"![{' '.join(groups.loc[i])}]({resources.demo_thumbnail(i)})",
+    )  # fmt: skip
+    st.button("Show others", icon=":material/shuffle:", on_click=_shuffle, disabled=len(kept) <= SHOWN)
+    row = order[0] if row not in order else row
+    face, found = faces.table.loc[row], faces.landmarks
+    labels = {task: float(face[task]) for task in specs if task in faces.table}
+    note = f"Annotated {describe(specs, labels)}."
+    if "n" in face:
+        note += f" A composite of {int(face['n'])} faces: it shows nobody."
+    return ChosenFace(
+        np.asarray(faces.images[row]), found.points[row], float(found.presence[row]), str(found.method[row]),
+        face["face_id"], note, labels,
+    )  # fmt: skip
+
+
+def _order(group: str) -> tuple[int, str]:
+    return (int(group.split("-")[0].rstrip("+")) if group[0].isdigit() else 0, group)
+
+
+def _shuffle() -> None:
+    st.session_state["demo_shuffle"] = st.session_state.get("demo_shuffle", 0) + 1
+    st.session_state.pop("demo_face", None)
+
+
+def _choose_photo() -> ChosenFace | None:
+    """An upload, and which of its faces. The picture stays in this session's memory."""
+    file = st.file_uploader(
+        "A photo: JPEG, PNG or WebP. It stays in this session's memory and is written nowhere.",
+        ["jpg", "jpeg", "png", "webp"], key="photo", max_upload_size=50,
+    )  # fmt: skip
+    if file is None:
+        st.session_state.pop("photo_found", None)
+        return None
+    try:
+        with st.spinner("Looking for faces …"):
+            looked = resources.remember("photo_found", file.file_id, lambda: resources.found_faces(file.getvalue()))
+    except ValueError as error:
+        st.error(f"This file can't be used: {error}.")
+        return None
+    photo, found = looked
+    if not found:
+        return _aligned_crop(photo)
+    chosen = found[0]
+    if len(found) > 1:
+        st.info(f"{len(found)} faces were found. Which one?", icon=":material/groups:")
+        number = st.pills(
+            "Faces, largest first", range(len(found)), default=0, required=True, key="photo_face",
+            format_func=lambda i: f"![face {i + 1}]({resources.data_uri(found[i].crop, resources.THUMBNAIL)}) {i + 1}",
+        )  # fmt: skip
+        chosen = found[number or 0]
+        note = f"Face {(number or 0) + 1} of {len(found)}, cropped and aligned as UTKFace does."
+    else:
+        note = "One face was found, cropped and aligned as UTKFace does."
+    return ChosenFace(chosen.crop, chosen.points, chosen.score, "detector+mesh", _face_id(chosen.crop), note)
+
+
+def _aligned_crop(photo: np.ndarray) -> ChosenFace | None:
+    st.warning(
+        "No face was found in this picture. Try another one, with the face larger and seen from the front. "
+        "Or, if it is a face crop already, use its middle square as it is."
+    )
+    if min(photo.shape[:2]) < 48:
+        st.caption(f"At {photo.shape[1]} × {photo.shape[0]} px it is too small to be used as a crop: 48 px are needed.")
+        return None
+    if not st.toggle("Use the picture as an aligned crop", key="as_crop"):
+        return None
+    crop = centre_square(photo)
+    points, presence, method = resources.landmarks(crop)
+    where = "" if method != "template" else (
+        " No landmarks were found, so the mask is drawn where an average face would have it."
+    )  # fmt: skip
+    return ChosenFace(crop, points, presence, method, _face_id(crop), "Used as an aligned crop." + where)
+
+
+def _face_id(crop: np.ndarray) -> str:
+    """As `read_face` names a picture without a name: the same picture gets the same mask."""
+    return "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
