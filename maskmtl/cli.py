@@ -355,15 +355,32 @@ def _mask(args: argparse.Namespace) -> None:
         masking.write_sheet(faces, args.sheet, masks, args.seed)
         result["sheet"] = str(args.sheet)
     if args.out is not None:
+        # a Ctrl-C that comes inside a pool's locks can leave it waiting for ever: it is kept until a chunk is done
+        asked: list[int] = []
+
+        def ask(number: int, frame: object) -> None:
+            if asked:  # the second time it should end at once
+                raise KeyboardInterrupt
+            asked.append(number)
+
+        def progress(done: int, total: int | None) -> None:
+            bar(done, total)
+            if asked:
+                raise KeyboardInterrupt
+
+        before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
         with _Bar("mask") as bar:
             try:
                 table = masking.mask_faces(
                     faces, args.out, masks=masks, seed=args.seed, picture=args.format, workers=args.workers,
-                    progress=bar,
+                    progress=progress,
                 )  # fmt: skip
             except KeyboardInterrupt:
                 print("maskmtl: the same command goes on from here", file=sys.stderr)
                 raise
+            finally:
+                for name, handler in before.items():
+                    signal.signal(name, handler)
         result |= {"out": str(args.out), **masking.report(table)}
     if args.json:
         print(json.dumps(result, indent=2, allow_nan=False))

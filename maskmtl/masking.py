@@ -16,8 +16,9 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -205,7 +206,7 @@ def mask_faces(
     if workers < 1:
         raise ValueError(f"workers should be at least 1, got {workers}")
     masks = parse_masks(masks)
-    settings = settings_of(masks, seed, picture) | {"faces": _fingerprint(faces)}
+    settings = settings_of(masks, seed, picture) | {"faces": _fingerprint(faces, masks)}
     check_out(out, settings)
     if not (out / TABLE).is_file():
         write_json(out / SETTINGS, settings)
@@ -255,16 +256,17 @@ def _draw_all(
             yield _Chunk(faces.images[of], faces.landmarks.select(of), rows[of], names[of], parts[i])
 
     draw = partial(_draw_chunk, out=out, masks=masks, seed=seed, picture=picture)
-    for n in _in_order(draw, chunks(), workers if len(waiting) > 1 else 1):
-        done += n
-        if progress is not None:
-            progress(min(done, len(faces)), len(faces))
+    with closing(_in_order(draw, chunks(), workers if len(waiting) > 1 else 1)) as drawn:
+        for n in drawn:
+            done += n
+            if progress is not None:
+                progress(min(done, len(faces)), len(faces))
     tables = [pq.read_table(part, schema=SCHEMA) for part in parts]
     tables.append(pa.Table.from_pylist(list(_not_taken(faces, masks, seed)), SCHEMA))
     write_atomic(out / TABLE, lambda path: pq.write_table(pa.concat_tables(tables), path))
 
 
-def _in_order(function: Any, jobs: Iterator[_Chunk], workers: int) -> Iterator[int]:
+def _in_order(function: Any, jobs: Iterator[_Chunk], workers: int) -> Generator[int, None, None]:
     """map() by a pool that never holds more jobs than it needs."""
     if workers == 1:
         yield from map(function, jobs)
@@ -342,13 +344,16 @@ def _marked(face_id: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_]+', '_', face_id)[:80] or '_'}-{mark}"
 
 
-def _fingerprint(faces: Faces) -> str:
-    """Of the faces, their landmarks and what was not taken."""
+def _fingerprint(faces: Faces, masks: Sequence[str]) -> str:
+    """Of the faces, their landmarks, what was not taken, and the way masks are drawn: the first face in each."""
     digest = hashlib.blake2b(repr(faces.images.shape).encode(), digest_size=8)
     digest.update(faces.table[["face_id", "digest", *LABELS]].to_csv(index=False).encode())
     digest.update(faces.rejected[["path", "reason"]].to_csv(index=False).encode())
     for array in (faces.landmarks.points, faces.landmarks.presence, faces.landmarks.method):
         digest.update(np.ascontiguousarray(array).tobytes())
+    for mask in masks:
+        drawn = _draw(faces.images[0], faces.landmarks.points[0], mask, 0, 1.0)
+        digest.update(drawn.encode() if isinstance(drawn, str) else drawn.image.tobytes())
     return digest.hexdigest()
 
 
