@@ -21,7 +21,6 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -274,8 +273,8 @@ def _in_order(function: Any, jobs: Iterator[_Chunk], workers: int) -> Generator[
     with Workers(workers) as pool:
         waiting: deque[Future] = deque()
         try:
-            while more := list(islice(jobs, 1)):
-                waiting.append(pool.submit(function, more[0]))
+            for job in jobs:
+                waiting.append(pool.submit(function, job))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -293,9 +292,10 @@ def _draw_chunk(chunk: _Chunk, *, out: Path, masks: Sequence[str], seed: int, pi
         bare = f"{IMAGES}/{name}-none.{picture}"
         write_bytes(out / bare, _encoded(image, picture))
         for mask in masks:
-            drawn = _draw(image, points, mask, mask_seed(seed, face["face_id"], mask), float(presence))
-            known = {**face, "mask": mask, "presence": float(presence), "method": str(method), "bare": bare}
-            known["seed"] = mask_seed(seed, face["face_id"], mask)
+            own = mask_seed(seed, face["face_id"], mask)
+            drawn = _draw(image, points, mask, own, float(presence))
+            known = {"presence": float(presence), "method": str(method), "bare": bare, "seed": own}
+            known |= {**face, "mask": mask}
             if isinstance(drawn, str):
                 rows.append({**known, "status": "failed", "reason": drawn})
                 continue

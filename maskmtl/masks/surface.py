@@ -198,12 +198,12 @@ def _slope(grid: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def spline(controls: int, samples: int, start: float = 0.0, end: float = 1.0) -> np.ndarray:
+def spline(controls: int, samples: int, start: float = 0.0) -> np.ndarray:
     """(samples, controls) weights of a Catmull-Rom spline through evenly spaced controls, ends extrapolated.
 
-    start, end: the first and last sample, as shares of the way.
+    start: the first sample, as a share of the way.
     """
-    t = np.linspace(start * (controls - 1), end * (controls - 1), samples)
+    t = np.linspace(start * (controls - 1), controls - 1, samples)
     i = np.clip(t.astype(int), 0, controls - 2)
     f = t - i
     basis = np.stack([-f + 2 * f**2 - f**3, 2 - 5 * f**2 + 3 * f**3, f + 4 * f**2 - 3 * f**3, -(f**2) + f**3]) / 2

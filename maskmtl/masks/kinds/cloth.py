@@ -197,7 +197,7 @@ def _material_cloth(rng: np.random.Generator) -> Material:
             fade = np.clip((inward - 0.06) / 0.06, 0, 1) * np.clip((reach - inward) / 0.35, 0, 1) * (side * U > 0)
             width = rng.uniform(0.028, 0.055) * (0.6 + 0.8 * inward)
             relief += rng.uniform(0.16, 0.32) * fade * _crease(V - path, width)
-    return Material(relief.astype(np.float64))
+    return Material(relief)
 
 
 def _material_bandana(rng: np.random.Generator) -> Material:
@@ -219,7 +219,7 @@ def _material_bandana(rng: np.random.Generator) -> Material:
     for centre in (-0.34, -0.17, 0.02, 0.18, 0.36):
         path = (centre + rng.uniform(-0.04, 0.04)) * (1 - 0.35 * (V - 0.7))
         relief += rng.uniform(0.08, 0.2) * below * _crease(U - path, rng.uniform(0.025, 0.05))
-    return Material(relief.astype(np.float64))
+    return Material(relief)
 
 
 CLOTH = Kind(

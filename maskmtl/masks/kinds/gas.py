@@ -74,7 +74,7 @@ def _material(rng: np.random.Generator) -> Material:
     valve -= 0.13 * inside(np.abs(np.mod(x * 2.5 + 0.5, 1) - 0.5) - 0.2, 0.15) * inside(radius - 0.58, 0.1)
     relief *= 1 - 0.35 * inside(_round(x, y - 0.15)[0] - 1.15, 0.3)
     lay(fixture, valve[..., None] * np.ones(3), inside(radius - 1, 0.1))
-    return Material(relief.astype(np.float64), fixture)
+    return Material(relief, fixture)
 
 
 def _round(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

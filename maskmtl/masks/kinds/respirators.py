@@ -89,45 +89,27 @@ def _net(face: Face, sides: tuple, middle: list[np.ndarray], domes: tuple[float,
     return np.array([[*a, c, *b[::-1]] for a, c, b in zip(left, middle, right, strict=True)])
 
 
+def _middle(
+    face: Face, *, top: tuple[float, float], nose: float, lip: float, chin: float, low: float
+) -> list[np.ndarray]:
+    """Five points from the nose bridge to below the chin; `top` and `low` move along the face, the rest stands out."""
+    nose_at, chin_at = face.at(4, 1, out=nose), face.at(199, 200, down=0.05, out=chin)
+    lip_at = 0.5 * (nose_at + chin_at) + face.out(lip)
+    return [face.at(197, down=top[0], out=top[1]), nose_at, lip_at, chin_at, face.at(152, down=low, out=-0.02)]
+
+
 def _cup(face: Face) -> np.ndarray:
-    at = face.at
-    nose = at(4, 1, out=0.10)
-    chin = at(199, 200, down=0.05, out=0.22)
-    middle = [
-        at(197, down=-0.01, out=0.03),
-        nose,
-        0.5 * (nose + chin) + face.out(0.07),
-        chin,
-        at(152, down=0.09, out=-0.02),
-    ]
+    middle = _middle(face, top=(-0.01, 0.03), nose=0.10, lip=0.07, chin=0.22, low=0.09)
     return _net(face, _CUP, middle, (0.13, 0.17, 0.13))
 
 
 def _folded(face: Face) -> np.ndarray:
-    at = face.at
-    nose = at(4, 1, out=0.12)
-    chin = at(199, 200, down=0.05, out=0.16)
-    middle = [
-        at(197, down=-0.02, out=0.04),
-        nose,
-        0.5 * (nose + chin) + face.out(0.09),
-        chin,
-        at(152, down=0.10, out=-0.02),
-    ]
+    middle = _middle(face, top=(-0.02, 0.04), nose=0.12, lip=0.09, chin=0.16, low=0.10)
     return _net(face, _FOLD, middle, (0.06, 0.05, 0.04))
 
 
 def _bill(face: Face) -> np.ndarray:
-    at = face.at
-    nose = at(4, 1, out=0.10)
-    chin = at(199, 200, down=0.05, out=0.18)
-    middle = [
-        at(197, down=-0.01, out=0.03),
-        nose,
-        0.5 * (nose + chin) + face.out(0.15),
-        chin,
-        at(152, down=0.10, out=-0.02),
-    ]
+    middle = _middle(face, top=(-0.01, 0.03), nose=0.10, lip=0.15, chin=0.18, low=0.10)
     return _net(face, _FOLD, middle, (0.10, 0.17, 0.09))
 
 
@@ -161,7 +143,7 @@ def _moulded(rng: np.random.Generator) -> np.ndarray:
 
 
 def _cup_material(rng: np.random.Generator) -> Material:
-    return Material(_moulded(rng).astype(np.float64), _clip(rng, half=0.34))
+    return Material(_moulded(rng), _clip(rng, half=0.34))
 
 
 def _valve_material(rng: np.random.Generator) -> Material:
@@ -176,7 +158,7 @@ def _valve_material(rng: np.random.Generator) -> Material:
     fixture = _clip(rng, half=0.34)
     lay(fixture, grey[..., None] * np.array(tint), inside(box - 1, 0.08))
     cast = inside((np.abs(x + 0.02) ** 4 + np.abs(y - 0.12) ** 4) ** 0.25 - 1.14, 0.4)
-    return Material((_moulded(rng) * (1 - 0.36 * cast)).astype(np.float64), fixture)
+    return Material((_moulded(rng) * (1 - 0.36 * cast)), fixture)
 
 
 def _dots() -> np.ndarray:
@@ -206,7 +188,7 @@ def _folded_material(rng: np.random.Generator) -> Material:
     fixture = bare()  # pressed edges shine a little, which shows on dark cloth
     shine = 0.16 * line(side, 0.018) + 0.12 * line(edge + 0.02, 0.008) + 0.10 * line(edge, 0.008) * _dots()
     lay(fixture, np.full((ROWS, COLUMNS, 3), 0.62), shine)
-    return Material(relief.astype(np.float64), fixture)
+    return Material(relief, fixture)
 
 
 def _bill_material(rng: np.random.Generator) -> Material:
@@ -222,7 +204,7 @@ def _bill_material(rng: np.random.Generator) -> Material:
     hem = np.minimum(V - 0.04, 0.965 - V)
     relief += 0.05 * (hem < 0) - 0.18 * line(hem, 0.010)
     relief += _pulled(rng, ((0.30, 0.16), (0.70, -0.18)), 1 - side)
-    return Material(relief.astype(np.float64), _clip(rng, half=0.30))
+    return Material(relief, _clip(rng, half=0.30))
 
 
 _PLAIN = {"plain": 1.0}

@@ -77,7 +77,7 @@ def _material(rng: np.random.Generator) -> Material:
     relief += 0.04 * np.exp(-(((V - 0.09) / 0.02) ** 2)) * np.clip((0.45 - np.abs(U)) / 0.1, 0, 1)
     creases = cv2.resize(rng.standard_normal((10, 7), np.float64), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     weave = rng.standard_normal((ROWS, COLUMNS), np.float64)
-    return Material((relief + 0.018 * creases + 0.012 * weave).astype(np.float64))
+    return Material(relief + 0.018 * creases + 0.012 * weave)
 
 
 SURGICAL = Kind(
