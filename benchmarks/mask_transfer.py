@@ -26,7 +26,7 @@ from maskmtl.checkpoint import load_model
 from maskmtl.files import write_array, write_json
 from maskmtl.inference import predict
 from maskmtl.manifest import Faces, Pixels, load_faces
-from maskmtl.masks import mask_seed, overlay
+from maskmtl.masks import MIXED, mask_seed, overlay
 from maskmtl.photo import shrink
 from maskmtl.tasks import TASKS, Classes
 from maskmtl.training import TrainConfig, train
@@ -56,7 +56,7 @@ RENDERERS: dict[str, Callable[[np.ndarray, np.ndarray, str, int], np.ndarray]] =
 def draw_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, renderer: Callable, seed: int) -> np.ndarray:
     drawn = []
     for image, points, face_id in zip(*job, strict=True):
-        own = mask_seed(seed, face_id, "transfer")
+        own = mask_seed(seed, face_id, MIXED)
         drawn.append(shrink(renderer(image, points, KINDS[own % len(KINDS)], own), SIDE))
     return np.stack(drawn)
 

@@ -1,7 +1,9 @@
 """Draw a face mask on a photograph of a face."""
 
 import hashlib
+from bisect import bisect
 from dataclasses import dataclass
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -86,13 +88,18 @@ def overlay(
     rng = np.random.default_rng(seed)
     spec = decided(MaskSpec.parse(mask), rng)
     frame = Frame.of(landmarks, len(image))
-    picture, alpha, trim = render(image, frame, look(image, frame), spec, rng)
-    return Overlay(picture, alpha, trim, spec, _coverage(alpha, frame), float(presence), int(seed))
+    drawn = render(image, frame, look(image, frame), spec, rng)
+    alpha, trim = drawn.shares(image)
+    return Overlay(drawn.picture, alpha, trim, spec, _coverage(alpha, frame), float(presence), int(seed))
 
 
-def mask_seed(seed: int, face_id: str, mask: str) -> int:
-    """The seed for one face and mask, 64 bits: independent of the order in which faces come."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}|{face_id}|{mask}".encode(), digest_size=8).digest(), "big")
+def mask_seed(seed: int, face_id: str, mask: str | MaskSpec) -> int:
+    """The seed for one face and kind of mask, 64 bits, whatever the order in which faces come.
+
+    Colour, pattern and wear do not count, so that masks that differ in one of these are alike in all else.
+    """
+    kind = MaskSpec.parse(mask).kind
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{face_id}|{kind}".encode(), digest_size=8).digest(), "big")
 
 
 def decided(spec: MaskSpec, rng: np.random.Generator) -> MaskSpec:
@@ -104,8 +111,8 @@ def decided(spec: MaskSpec, rng: np.random.Generator) -> MaskSpec:
 
 
 def _drawn(odds: dict[str, float], rng: np.random.Generator) -> str:
-    steps = np.cumsum(list(odds.values()))
-    return list(odds)[int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))]
+    steps = list(accumulate(odds.values()))
+    return list(odds)[bisect(steps, rng.random() * steps[-1])]
 
 
 def _coverage(alpha: np.ndarray, frame: Frame) -> float:

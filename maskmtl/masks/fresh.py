@@ -40,4 +40,4 @@ class FreshMasks:
         if seen is None:
             seen = self._looks[row] = look(image, frame)
         rng = np.random.default_rng(seed)
-        return render(image, frame, seen, decided(MaskSpec.parse(mask), rng), rng)[0]
+        return render(image, frame, seen, decided(MaskSpec.parse(mask), rng), rng).picture

@@ -25,12 +25,13 @@ _Y = (np.arange(_HEIGHT) * _STEP[1])[:, None]
 _LABELS = 5  # 0 the ground, 1.. the other colours
 
 
-def paint(pattern: str, colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(ROWS, COLUMNS, 3) uint8, reflectance * 255, of cloth 200 mm wide and 110 mm high.
+def paint(pattern: str, colour: np.ndarray, rng: np.random.Generator, *, level: int = 0) -> np.ndarray:
+    """(rows, columns, 3) uint8, reflectance * 255, of cloth 200 mm wide and 110 mm high.
 
     Args:
         pattern: one of PATTERNS.
         colour: (3,) the ground's reflectance in 0..1; the other colours are derived from it.
+        level: how often rows and columns are ROWS and COLUMNS halved.
 
     Raises:
         ValueError: for any other pattern.
@@ -39,21 +40,21 @@ def paint(pattern: str, colour: np.ndarray, rng: np.random.Generator) -> np.ndar
         raise ValueError(f"pattern should be one of {list(PATTERNS)}, got {pattern!r}")
     ground = np.clip(np.asarray(colour, np.float64), 0, 1)
     if pattern == "plain":
-        return np.broadcast_to(_bytes(ground), (ROWS, COLUMNS, 3)).copy()
+        return np.broadcast_to(_bytes(ground), (ROWS >> level, COLUMNS >> level, 3)).copy()
     labels = _geometry(pattern, int(rng.integers(_VARIANTS)))
     spread = _MARGIN // 8 if pattern == "print" else _MARGIN // 2  # a large motif stays near the middle
     top, left = _MARGIN // 2 + rng.integers(-spread, spread + 1, 2)
-    labels = labels[top : top + 2 * ROWS, left : left + 2 * COLUMNS]
-    palette = np.zeros((1, 256, 3), np.uint8)
-    palette[0, :_LABELS] = _bytes((_tones if pattern == "camouflage" else _contrasts)(ground, rng))
+    labels = labels[top : top + 2 * ROWS : 1 << level, left : left + 2 * COLUMNS : 1 << level]
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:_LABELS] = _bytes((_tones if pattern == "camouflage" else _contrasts)(ground, rng))
     if pattern == "checks":
-        mean = palette[0, :2].astype(np.int32).sum(axis=0) // 2  # where two bands of the weave cross, one of them shows
-        palette[0, 3] = palette[0, 1]
-        palette[0, 1] = mean
+        mean = palette[:2].astype(np.int32).sum(axis=0) // 2  # where two bands of the weave cross, one of them shows
+        palette[3] = palette[1]
+        palette[1] = mean
     elif pattern == "print":
-        palette[0, 4] = 230 if palette[0, 1] @ LUMA < 140 else palette[0, 0]  # teeth
-    coloured = cv2.LUT(cv2.merge([labels] * 3), palette)
-    return cv2.resize(coloured, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+        palette[4] = 230 if palette[1] @ LUMA < 140 else palette[0]  # teeth
+    coloured = cv2.applyColorMap(np.ascontiguousarray(labels), palette[:, None])
+    return cv2.resize(coloured, (COLUMNS >> level, ROWS >> level), interpolation=cv2.INTER_AREA)
 
 
 def _bytes(reflectance: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """From a mask's surface and cloth to pixels in the photograph."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -18,22 +19,40 @@ _WHITEST = 235  # grey levels: cloth never burns out
 _FAINT = 6  # of 255, below which a strap or a shadow is left out
 
 
-def render(
-    image: np.ndarray, frame: Frame, look: Look, spec: MaskSpec, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Rendering:
+    """A photo with a mask in it.
+
+    Attributes:
+        picture: (H, H, 3) uint8.
+        low: (x, y) of the window in which anything was drawn.
+        panel: (height, width) float32, the panel's share of each pixel in the window.
+        trim: the same for straps and contact shadow; 1 - panel - trim is left of the photo.
+    """
+
+    picture: np.ndarray
+    low: np.ndarray
+    panel: np.ndarray
+    trim: np.ndarray
+
+    def shares(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(H, H) float32 of panel and trim over the whole photo `image`, 0 where its pixel stayed as it was."""
+        window = _window(self.low, self.panel.shape)
+        changed = (self.picture[window] != image[window]).any(axis=-1) | (self.panel > 0.5)
+        alpha, trim = np.zeros(image.shape[:2], np.float32), np.zeros(image.shape[:2], np.float32)
+        alpha[window], trim[window] = self.panel * changed, self.trim * changed
+        return alpha, trim
+
+
+def render(image: np.ndarray, frame: Frame, look: Look, spec: MaskSpec, rng: np.random.Generator) -> Rendering:
     """Draw a mask into the photo.
 
     Args:
         image: (H, H, 3) uint8.
         spec: without None.
-
-    Returns:
-        The (H, H, 3) uint8 picture, and (H, H) float32: alpha, the panel's share of each pixel, and trim, the share
-        that straps and contact shadow take; 1 - alpha - trim is left of the photo.
     """
     side = len(image)
     picture = image.copy()
-    alpha, trim = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
     kind = KINDS[spec.kind]
     net, ends = dress(frame, spec, lift=float(np.rint(rng.uniform(-0.04, 0.04) * 1024) / 1024))
     surface = Surface(net)
@@ -42,16 +61,17 @@ def render(
     blur, reach = max(look.blur, 0.5), 0.014 * side
     drawn = np.concatenate([surface.grid[..., :2].reshape(-1, 2), *paths])
     margin = 3 * blur + 3 * reach + 2
-    low = np.clip(np.floor(drawn.min(axis=0) - margin), 0, side).astype(int)
-    high = np.clip(np.ceil(drawn.max(axis=0) + margin), low, side).astype(int)
+    low = np.minimum(np.maximum(np.floor(drawn.min(axis=0) - margin), 0), side).astype(int)
+    high = np.minimum(np.maximum(np.ceil(drawn.max(axis=0) + margin), low), side).astype(int)
     cloth = texture(spec, tall=surface.extent[0], saturation=look.saturation, rng=rng)
     offset = rng.integers(0, _GRAIN_SIDE // 2, 2)
     part = image[low[1] : high[1], low[0] : high[0]]
-    if part.size == 0 or not surface.facing.any():
-        return picture, alpha, trim
     shape = part.shape[:2]
+    if part.size == 0 or not surface.facing.any():
+        return Rendering(picture, low, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
-    panel = cv2.GaussianBlur(surface.coverage(low, shape), (0, 0), blur)
+    covered = surface.coverage(low, shape)
+    panel = cv2.GaussianBlur(covered, (0, 0), blur)
     panel[panel < 3] = 0
     cords = _cords([path - low for path in paths], shape, width=max(band.width * side, 0.5), blur=blur)
     shadow = cv2.GaussianBlur(cv2.max(panel, cords // 2), (0, 0), reach)
@@ -61,28 +81,29 @@ def render(
     shadow[shadow < _FAINT / 256] = 0
 
     lit = _lit(cloth, surface, look, kind.gloss)
-    x, y = surface.coordinates(low, shape, cloth.shape[:2])
+    x, y = surface.coordinates(low, covered, cloth.shape[:2])
     colour = cv2.remap(lit, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), blur), np.float32)
-    if look.noise > 0.3:
-        grain = _grain()[offset[0] :, offset[1] :]
-        grain = np.tile(grain, (shape[0] // len(grain) + 1, shape[1] // grain.shape[1] + 1))[: shape[0], : shape[1]]
-        colour = colour + (grain * np.float32(look.noise / 16))[..., None]
-
-    colour = np.clip(colour, 0, _WHITEST)
+    colour = cv2.multiply(colour, cv2.merge([covered] * 3), scale=1 / 255)
+    colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), blur), np.float32)  # times the panel's share
     a = panel * np.float32(1 / 255)
+    if look.noise > 0.3:
+        rows, columns = (np.arange(start, start + length) for start, length in zip(offset, shape, strict=True))
+        grain = _grain().take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
+        colour = colour + (grain * np.float32(look.noise / 16) * a)[..., None]
+
+    colour = np.clip(colour, 0, (_WHITEST * a)[..., None])
     c = cords * np.float32(1 / 255)
     taken = (1 - a) * (1 - (1 - c) * (1 - shadow))
     bare = 1 - a - taken
     dark = (np.array(spec.rgb) * LUMA).sum() < 0.3
-    strap = np.rint(255 * np.array(band.dark if dark else band.colour) * look.gain).astype(np.float32)
-    mixed = bare[..., None] * part + (c * (1 - a))[..., None] * strap + a[..., None] * colour
-    mixed = np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
-    touched = (a + taken > 0) & ((mixed != part).any(axis=-1) | (a > 0.5))
-    picture[low[1] : high[1], low[0] : high[0]] = np.where(touched[..., None], mixed, part)
-    alpha[low[1] : high[1], low[0] : high[0]] = np.where(touched, a, 0)
-    trim[low[1] : high[1], low[0] : high[0]] = np.where(touched, taken, 0)
-    return picture, alpha, trim
+    strap = np.rint(np.array(band.dark if dark else band.colour) * (255 * look.gain)).astype(np.float32)
+    mixed = bare[..., None] * part + (c * (1 - a))[..., None] * strap + colour
+    picture[_window(low, shape)] = np.rint(mixed)
+    return Rendering(picture, low, a, taken)
+
+
+def _window(low: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    return slice(low[1], low[1] + shape[0]), slice(low[0], low[0] + shape[1])
 
 
 def _lit(cloth: np.ndarray, surface: Surface, look: Look, gloss: float) -> np.ndarray:

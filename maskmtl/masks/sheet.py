@@ -34,7 +34,7 @@ def sheet(
     """
     cells = [(image, "bare")]
     for mask in masks:
-        drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, str(MaskSpec.parse(mask))))
+        drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, mask))
         cells.append((drawn.image, str(drawn.spec)))
     columns = columns or math.ceil(math.sqrt(len(cells)))
     side = max(len(image), SMALLEST)

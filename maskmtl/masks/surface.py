@@ -5,7 +5,8 @@ plain arithmetic, so that the same face and seed give the same pixels whatever v
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from math import sqrt
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from maskmtl.masks.landmarks import POINTS
 
 ROWS, COLUMNS = 13, 19  # the grid on which normals, light and outline are computed
 FRACTION = 16  # steps of a texture coordinate within a texel
+_FINE = 32  # the same for one that is interpolated
 
 
 class Face:
@@ -56,15 +58,15 @@ class Frame:
         """The frame of one face's landmarks, (468, 3) in fractions of the side."""
         p = landmarks.astype(np.float64) * side
         p[:, :2] -= 0.5
-        right = p[263] - p[33]
-        unit = max(_length(right), 1e-3)
-        right = right / unit
-        down = p[152] - p[10]
-        down = down - right * (down * right).sum()
-        down = down / max(_length(down), 1e-3)
-        (a, b, c), (d, e, f) = right, down
-        out = np.array([c * e - b * f, a * f - c * d, b * d - a * e])
-        return cls(p, np.stack([right, down, out]), unit)
+        a, b, c = (p[263] - p[33]).tolist()
+        unit = max(sqrt(a * a + b * b + c * c), 1e-3)
+        a, b, c = a / unit, b / unit, c / unit
+        d, e, f = (p[152] - p[10]).tolist()
+        along = a * d + b * e + c * f
+        d, e, f = d - along * a, e - along * b, f - along * c
+        tall = max(sqrt(d * d + e * e + f * f), 1e-3)
+        d, e, f = d / tall, e / tall, f / tall
+        return cls(p, np.array([[a, b, c], [d, e, f], [c * e - b * f, a * f - c * d, b * d - a * e]]), unit)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Surface:
     def sample(self, rows: int, columns: int) -> np.ndarray:
         """(rows, columns, 3) points, evenly spaced in v and u."""
         v, u = spline(self.net.shape[0], rows), spline(self.net.shape[1], columns)
-        return np.matmul(u, np.tensordot(v, self.net, axes=1))
+        return np.matmul(u, (v @ self.net.reshape(len(self.net), -1)).reshape(rows, -1, 3))
 
     @cached_property
     def grid(self) -> np.ndarray:
@@ -86,7 +88,8 @@ class Surface:
     @cached_property
     def normals(self) -> np.ndarray:
         """(ROWS, COLUMNS, 3) unit normals out of the face, smoothed as cloth is."""
-        down, right = _slope(self.grid), _slope(self.grid.swapaxes(0, 1)).swapaxes(0, 1)
+        down = (_slopes(ROWS) @ self.grid.reshape(ROWS, -1)).reshape(self.grid.shape)
+        right = np.matmul(_slopes(COLUMNS), self.grid)
         (a, b, c), (d, e, f) = np.moveaxis(down, -1, 0), np.moveaxis(right, -1, 0)
         normal = np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=-1)
         return _unit(cv2.GaussianBlur(_unit(normal), (0, 0), 1.5, borderType=cv2.BORDER_REPLICATE))
@@ -111,7 +114,8 @@ class Surface:
         p = self.grid[..., :2]
         a, b = p[1:, 1:] - p[:-1, :-1], p[1:, :-1] - p[:-1, 1:]
         area = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-        return area > 0.02 * np.median(np.abs(area))
+        middle = area.size // 2
+        return area > 0.02 * np.partition(np.abs(area), middle, axis=None)[middle]
 
     def coverage(self, low: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) uint8 0..255 from pixel `low` (x, y): how much of each the side facing the camera covers."""
@@ -123,7 +127,9 @@ class Surface:
             rim = [corners[0], corners[1:, -1], corners[-1, -2::-1], corners[-2:0:-1, 0]]
             cv2.fillPoly(canvas, [np.concatenate(rim)], 255, shift=3)
         else:
-            turns = np.flatnonzero(np.diff(np.pad(self.facing, ((0, 0), (1, 1))).astype(np.int8).ravel()))
+            padded = np.zeros((ROWS - 1, COLUMNS + 1), bool)
+            padded[:, 1:-1] = self.facing
+            turns = np.flatnonzero(padded.ravel()[1:] != padded.ravel()[:-1])
             for start, end in zip(turns[::2] + 1, turns[1::2] + 1, strict=True):  # each run of cells in a row
                 row, first, last = start // (COLUMNS + 1), start % (COLUMNS + 1) - 1, end % (COLUMNS + 1)
                 run = [corners[row, first:last], corners[row + 1, first:last][::-1]]
@@ -131,59 +137,66 @@ class Surface:
         return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA)
 
     def coordinates(
-        self, low: np.ndarray, shape: tuple[int, int], texture: tuple[int, int]
+        self, low: np.ndarray, wanted: np.ndarray, texture: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where in a texture of (rows, columns) each pixel from `low` looks: x and y, (height, width) float32 texels.
+        """Where in a texture of (rows, columns) each wanted pixel looks: x and y, (height, width) float32 texels.
 
         Points of the surface are dropped into pixels (of twice the size in a large picture), farthest first, so that
-        the near ones stay; pixels between and a few around take the mean of their neighbours.
+        the near ones stay; a rim of one pixel takes the points that are not seen.
+
+        Args:
+            low: (x, y) of the first pixel.
+            wanted: (height, width) uint8, not 0 where the surface is seen; elsewhere the answer means nothing.
+            texture: its rows and columns.
         """
+        shape = wanted.shape
         step = 2 if max(shape) > 64 else 1
         height, width = -(-shape[0] // step), -(-shape[1] // step)
         rows, columns = (8 * (int(1.25 * length / step) // 8 + 1) for length in self.extent)
         points = self.sample(rows, columns)
-        xy = np.rint((points[..., :2] - (low - 0.5)) / step - 0.5).astype(np.int64)
-        x, y = xy[..., 0], xy[..., 1]
-        seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        xy = np.rint((points[..., :2] - (low - 0.5 - 0.5 * step)) * (1 / step))  # 1 for the first pixel, 0 for the rim
+        x, y = (np.clip(xy[..., i], 0, length + 1).astype(np.int32) for i, length in enumerate((width, height)))
+        pixel = (y * (width + 2) + x).ravel()
+        point = ((1 << 40) + (np.arange(rows) << 20)[:, None] + np.arange(columns)).ravel()  # known, row, column
         if not self.open:
             facing = cv2.resize(self.facing.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
-            seen &= facing > 0
-        pixel, texels = (y * width + x)[seen], _texels(rows, columns, texture)[seen]
-        if not self.open:
-            depth = np.clip(np.rint(points[..., 2][seen] * 16), -(2**15), 2**15 - 1).astype(np.int16)
-            order = np.argsort(depth, kind="stable")[::-1]
-            pixel, texels = pixel[order], texels[order]
-        known = np.zeros((height * width, 3), np.float32)
-        known[pixel] = texels
-        layers = _filled(known.reshape(height, width, 3), (3, 9, 17) if step == 2 else (3, 9))
-        if step == 2:
-            layers = cv2.resize(layers, (width * 2, height * 2), interpolation=cv2.INTER_LINEAR)
-            layers = layers[: shape[0], : shape[1]]
-        return layers[..., 0] * np.float32(1 / FRACTION), layers[..., 1] * np.float32(1 / FRACTION)
+            depth = np.clip(np.rint(points[..., 2] * 16), -(2**15), 2**15 - 1).astype(np.int16)
+            order = np.argsort(depth, axis=None, kind="stable")[::-1]
+            pixel, point = (pixel * facing.ravel())[order], point[order]
+        nearest = np.zeros((height + 2) * (width + 2), np.int64)
+        nearest[pixel] = point
+        nearest = nearest.reshape(height + 2, width + 2)[1:-1, 1:-1]
+        column, row, known = nearest & 0xFFFFF, nearest >> 20 & 0xFFFFF, nearest >> 40
+        layers = [_texels(columns, texture[1])[column], _texels(rows, texture[0])[row], known.astype(np.float32)]
+        if step == 1:
+            return _smoothed(cv2.merge(layers), wanted > 0)
+        wanted = cv2.copyMakeBorder(wanted, 0, shape[0] % 2, 0, shape[1] % 2, cv2.BORDER_REPLICATE)
+        wanted = cv2.dilate(wanted, np.ones((5, 5), np.uint8))[::2, ::2]  # with the neighbours that a pixel leans on
+        x, y = (
+            cv2.resize(np.rint(layer * _FINE), (width * 2, height * 2), interpolation=cv2.INTER_LINEAR)
+            for layer in _smoothed(cv2.merge(layers), wanted > 0)
+        )
+        return x[: shape[0], : shape[1]] * np.float32(1 / _FINE), y[: shape[0], : shape[1]] * np.float32(1 / _FINE)
 
 
 @lru_cache(maxsize=1024)
-def _texels(rows: int, columns: int, texture: tuple[int, int]) -> np.ndarray:
-    """(rows, columns, 3) float32 whole numbers: x and y in a texture in steps of 1 / FRACTION, and 1 for known."""
-    x = np.rint(np.linspace(0, (texture[1] - 1) * FRACTION, columns))
-    y = np.rint(np.linspace(0, (texture[0] - 1) * FRACTION, rows))
-    texels = np.ones((rows, columns, 3), np.float32)
-    texels[..., 0], texels[..., 1] = x, y[:, None]
-    return texels
+def _texels(points: int, length: int) -> np.ndarray:
+    """(points,) float32 whole numbers, evenly over `length` texels, in steps of 1 / FRACTION."""
+    return np.rint(np.linspace(0, (length - 1) * FRACTION, points)).astype(np.float32)
 
 
-def _filled(layers: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """Fill (height, width, 3) of x, y, 0-or-1 known: holes by the mean of 3 x 3 and then wider windows; then smooth."""
-    for size in sizes:
-        sums = cv2.boxFilter(layers, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        near = (layers[..., 2] == 0) & (sums[..., 2] > 0)
-        around = sums[near]
-        layers[near] = np.rint(around / around[:, 2:])
-    return np.rint(cv2.boxFilter(layers, -1, (3, 3), normalize=False) * np.float32(1 / 9))
-
-
-def _length(vector: np.ndarray) -> float:
-    return float(np.sqrt((vector * vector).sum()))
+def _smoothed(layers: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y, texels, from (height, width, 3) of x, y, 0-or-1 known: the mean of what is known in 3 x 3 pixels, or
+    where nothing is but something is wanted, in wider windows."""
+    sums = cv2.boxFilter(layers, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    for size in (9, 17):
+        empty = wanted & (sums[..., 2] == 0)
+        if not empty.any():
+            break
+        wide = cv2.boxFilter(layers, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        sums[empty] = wide[empty]
+    share = np.float32(1 / FRACTION) / np.maximum(sums[..., 2], 1)
+    return sums[..., 0] * share, sums[..., 1] * share
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -192,12 +205,13 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-6)[..., None]
 
 
-def _slope(grid: np.ndarray) -> np.ndarray:
-    """Central differences along the first axis."""
-    return np.concatenate([grid[1:2] - grid[:1], (grid[2:] - grid[:-2]) / 2, grid[-1:] - grid[-2:-1]])
+@cache
+def _slopes(points: int) -> np.ndarray:
+    """(points, points) weights of central differences, one-sided at the ends."""
+    return np.asarray(np.gradient(np.eye(points), axis=0))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)
 def spline(controls: int, samples: int, start: float = 0.0) -> np.ndarray:
     """(samples, controls) weights of a Catmull-Rom spline through evenly spaced controls, ends extrapolated.
 

@@ -22,7 +22,7 @@ def texture(spec: MaskSpec, *, tall: float, saturation: float, rng: np.random.Ge
     spec: without None. saturation: 0 (a grey photo) .. 1.
     """
     assert spec.pattern is not None and spec.rgb is not None
-    level = int(np.clip(np.floor(np.log2(ROWS / max(tall, 1))), 0, 3))
+    level = min(max(int(ROWS / max(tall, 1)), 1).bit_length() - 1, 3)
     relief, fixture = _material(spec.kind, int(rng.integers(VARIANTS)), level)
     colour = np.array(spec.rgb) * rng.uniform(0.93, 1.05) * (1 + rng.uniform(-0.03, 0.03, 3))
     colour = np.clip(colour, 0.02, 0.96)
@@ -32,7 +32,7 @@ def texture(spec: MaskSpec, *, tall: float, saturation: float, rng: np.random.Ge
         steps = np.arange(256)[:, None] * ((colour + _SHEEN) * 255 / _UNIT) - _SHEEN * 255
         cloth = cv2.LUT(relief, np.clip(np.rint(steps), 0, 255).astype(np.uint8)[None])
     else:
-        cloth = _smaller(_faded(paint(spec.pattern, colour, rng), saturation), level)
+        cloth = _faded(paint(spec.pattern, colour, rng, level=level), saturation)
         cloth = cv2.multiply(cloth, relief, scale=1 / _UNIT)
     if fixture is not None:
         rigid, share = _faded(fixture[..., :3], saturation).astype(np.uint16), fixture[..., 3:].astype(np.uint16)

@@ -103,6 +103,7 @@ def test_seeds_depend_on_seed_face_and_mask_alone():
     first = mask_seed(0, "a", "surgical")
     assert first == mask_seed(0, "a", "surgical")
     assert first not in [mask_seed(1, "a", "surgical"), mask_seed(0, "b", "surgical"), mask_seed(0, "a", "cloth")]
+    assert first == mask_seed(0, "a", "surgical:checks:red:chin")  # the same mask, worn wrong
 
 
 def test_an_overlay_tells_how_to_draw_it_again(faces):
@@ -136,7 +137,7 @@ def test_worn_wrong_it_leaves_nose_or_mouth_bare(faces, kind):
         worn = {wear: draw(image, points, f"{kind}:{wear}" if wear != "right" else kind) for wear in WEARS}
         x, y = (points[1, :2] * len(image)).astype(int)
         assert worn["right"].alpha[y, x] > 0.9
-        assert worn["nose_out"].alpha[y, x] == 0 and worn["chin"].alpha[y, x] == 0
+        assert max(worn["nose_out"].alpha[y, x], worn["chin"].alpha[y, x]) < 0.1  # of a blurred edge
         assert covered(worn["nose_out"].alpha, points, LIPS) > 0.9
         assert covered(worn["chin"].alpha, points, LIPS) < 0.1
         assert worn["right"].coverage > worn["nose_out"].coverage > worn["chin"].coverage
@@ -226,7 +227,7 @@ def test_a_surface_through_a_flat_net_is_flat_and_covers_its_rectangle():
     coverage = surface.coverage(np.zeros(2), (50, 80))
     assert coverage[25, 40] == 255 and coverage[5, 40] == 0
     assert coverage.sum() / 255 == pytest.approx(30 * 60, rel=0.02)
-    across, down = surface.coordinates(np.zeros(2), (50, 80), (101, 201))
+    across, down = surface.coordinates(np.zeros(2), coverage, (101, 201))
     np.testing.assert_allclose(across[25, 15:65], (np.arange(15, 65) - 10) / 60 * 200, atol=4)
     np.testing.assert_allclose(down[12:38, 40], (np.arange(12, 38) - 10) / 30 * 100, atol=4)
 
@@ -235,7 +236,8 @@ def test_the_near_part_of_a_folded_surface_hides_the_far_one():
     x = np.array([10.0, 40, 70, 40, 10])[None].repeat(4, axis=0)  # to the right, then back behind
     y = np.array([10.0, 20, 30, 40])[:, None].repeat(5, axis=1)
     z = np.array([0.0, 0, 15, 30, 30])[None].repeat(4, axis=0)
-    across, _ = Surface(np.stack([x, y, z], axis=-1)).coordinates(np.zeros(2), (50, 80), (101, 201))
+    wanted = np.full((50, 80), 255, np.uint8)
+    across, _ = Surface(np.stack([x, y, z], axis=-1)).coordinates(np.zeros(2), wanted, (101, 201))
     assert across[25, 20:60].max() < 110  # of 200: nothing of the side that faces away
 
 

@@ -55,7 +55,7 @@ def choose_masks() -> tuple[tuple[MaskSpec, ...], int] | None:
 def draw(face: ChosenFace, image: np.ndarray, spec: MaskSpec, seed: int) -> Overlay | str:
     """The face with a mask on, drawn as everywhere, or the reason why not."""
     try:
-        drawn = mask_seed(seed, face.face_id, str(spec))
+        drawn = mask_seed(seed, face.face_id, spec)
         return overlay(image, face.points, mask=spec, seed=drawn, presence=face.presence)
     except ValueError as error:
         return f"Not drawn: {error}."
