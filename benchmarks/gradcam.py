@@ -45,7 +45,7 @@ def ours(model: MaskMTL, x: Tensor) -> dict[str, np.ndarray]:
 def captum(model: MaskMTL, x: Tensor) -> dict[str, np.ndarray]:
     maps = {}
     for task in model.specs:
-        method = LayerGradCam(Score(model, task), model.encoder_conv)
+        method = LayerGradCam(Score(model, task), model.map_layer(task))
         maps[task] = method.attribute(x, target=0).detach().numpy()[:, 0]
     return maps
 
@@ -53,7 +53,7 @@ def captum(model: MaskMTL, x: Tensor) -> dict[str, np.ndarray]:
 def pytorch_grad_cam(model: MaskMTL, x: Tensor) -> dict[str, np.ndarray]:
     maps = {}
     for task in model.specs:
-        with GradCAM(Score(model, task), [model.encoder_conv]) as method:
+        with GradCAM(Score(model, task), [model.map_layer(task)]) as method:
             maps[task] = method(x, None)  # the only output
     return maps
 

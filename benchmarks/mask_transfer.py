@@ -145,7 +145,7 @@ def main() -> None:
         for name, renderer in {**RENDERERS, "bare": bare}.items()
     }
     test = np.flatnonzero((faces.table["split"] == "test").to_numpy())
-    config = TrainConfig(masks=("none",), epochs=args.epochs, seed=args.seed)
+    config = TrainConfig(precision="bf16", masks=("none",), epochs=args.epochs, seed=args.seed)
     wrong = {}
     for name in RENDERERS:
         folder = args.run / name

@@ -26,12 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from maskmtl import __version__
+from maskmtl.balancing import BALANCINGS, balancing
 from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, usable_device
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
 from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
-from maskmtl.networks import SHARING, MaskMTL
+from maskmtl.networks import ENCODERS, SHARING, MaskMTL
 from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
 
 LAST = "last.safetensors"
@@ -45,20 +46,28 @@ PRECISIONS = ("fp32", "bf16")
 class TrainConfig:
     """What a run is made of; the defaults are the project's, `paper()` gives the paper's.
 
+    sharing, nonlocal_block, channels, encoder, size: the network, as MaskMTL takes them. tie: weight of soft sharing's
+    regulariser. balancing: one of BALANCINGS.
     masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear, drawn
     beforehand; 0 for a fresh one each epoch, drawn on the fly.
     age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
+    patience: stop after this many epochs without a better one; 0 for never.
     precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
     """
 
     sharing: str = "hierarchical"
     nonlocal_block: bool = True
     channels: int = 1
+    encoder: str = "fig1"
+    size: int | None = None
+    tie: float = 1e-3
+    balancing: str = "fixed"
     protocol: str = "random"
     masks: tuple[str, ...] = ("none", "surgical")
     draws: int = 2
     epochs: int = 40
+    patience: int = 0
     batch_size: int = 32
     lr: float = 1e-3
     weight_decay: float = 0.05
@@ -71,8 +80,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_masks(self.masks)
         allowed: dict[str, Iterable[Any]] = {
-            "sharing": SHARING, "channels": (1, 3), "schedule": ("constant", "cosine"), "age_loss": AGE_LOSSES,
-            "precision": PRECISIONS,
+            "sharing": SHARING, "channels": (1, 3), "encoder": ENCODERS, "balancing": BALANCINGS,
+            "schedule": ("constant", "cosine"), "age_loss": AGE_LOSSES, "precision": PRECISIONS,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -80,6 +89,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} should be positive, got {getattr(self, name)}")
+        for name in ("tie", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
         if self.draws < 0:
             raise ValueError(f"draws should be 0 (fresh masks each epoch) or more, got {self.draws}")
 
@@ -139,21 +151,39 @@ def train(
     write_json(run / "config.json", asdict(config))
 
     folder = cache or run / "variants"
-    size = MaskMTL.input_size
+    size = config.size or ENCODERS[config.encoder].input_size
     big = round(size * MARGIN) if config.augment else size
     variants = (_Drawn if config.draws else _Fresh)(train_faces, config, big, folder)
     val_images = {m: cached_render(val_faces, m, size=size, seed=config.seed, folder=folder) for m in config.masks}
     y_train, y_val = _labels(train_faces.table, specs, device), _labels(val_faces.table, specs, device)
 
     torch.manual_seed(config.seed)
-    model = MaskMTL(specs, sharing=config.sharing, nonlocal_block=config.nonlocal_block, channels=config.channels)
+    model = MaskMTL(
+        specs,
+        sharing=config.sharing,
+        nonlocal_block=config.nonlocal_block,
+        channels=config.channels,
+        encoder=config.encoder,
+        size=size,
+    )
     model.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    balance = balancing(config.balancing, list(specs), constant_losses(specs, y_train)).to(device)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": list(model.parameters()), "weight_decay": config.weight_decay},
+            {"params": list(balance.parameters()), "weight_decay": 0.0},
+        ],
+        lr=config.lr,
+        fused=True,
+    )
+    modules = nn.ModuleDict({"model": model, "balancing": balance})
     fresh: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_score": -math.inf}
-    state = _load_state(run, model, optimiser) if (run / LAST).is_file() else fresh
+    state = _load_state(run, modules, optimiser) if (run / LAST).is_file() else fresh
     steps = -(-len(train_faces) // config.batch_size)
 
     for epoch in range(state["epoch"] + 1, config.epochs + 1):
+        if config.patience and state["epoch"] - state["best_epoch"] >= config.patience:
+            break
         started = time.monotonic()
         rng = np.random.default_rng([config.seed, epoch])
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
@@ -162,22 +192,25 @@ def train(
         draw = variants.of_epoch(rng)
         totals = dict.fromkeys(specs, 0.0)
         model.train()
+        balance.start(epoch)
         for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size))):
             x = as_tensor(images, config.channels)
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
             losses = _losses(model, x.to(device), y_train, rows, config.precision)
-            loss = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(loss):
-                raise ValueError(f"loss should be finite, got {loss.item()} in epoch {epoch}: try a smaller lr")
+            stacked = torch.stack(list(losses.values()))
+            if not torch.isfinite(stacked).all():
+                raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
             optimiser.zero_grad()
-            loss.backward()
+            balance.backward(stacked, model)
+            if config.sharing == "soft" and config.tie:
+                (config.tie * model.tie()).backward()
             optimiser.step()
             for name, value in losses.items():
                 totals[name] += value.item() * len(rows) / len(order)
             if progress is not None:
-                progress(Progress(epoch, config.epochs, step + 1, steps, loss.item()))
+                progress(Progress(epoch, config.epochs, step + 1, steps, stacked.sum().item()))
             if stop():
                 raise Stopped(f"stopped in epoch {epoch}; {epoch - 1} whole epochs are saved in {run}")
         figures = {m: validate(model, images, y_val, config.precision) for m, images in val_images.items()}
@@ -196,7 +229,7 @@ def train(
             save_model(model, run, card)
             _save_seen(run, train_faces, val_faces)
         state["epoch"] = epoch
-        _save_state(run, model, optimiser, state, line)
+        _save_state(run, modules, optimiser, state, line)
         if log is not None:
             log(line)
     return run
@@ -223,6 +256,20 @@ def training_specs(table: pd.DataFrame, age_loss: str) -> dict[str, TaskSpec]:
                 target = target.standardised(table[name].mean(), table[name].std())
         specs[name] = TaskSpec(name, target)
     return specs
+
+
+def constant_losses(specs: dict[str, TaskSpec], y: dict[str, Tensor]) -> Tensor:
+    """(T,) mean loss of the best constant answer: entropy of the labels, deviation from their median or mean."""
+    costs = []
+    for name, spec in specs.items():
+        labels = y[name][~y[name].isnan()]
+        if isinstance(spec.target, Classes):
+            costs.append(torch.distributions.Categorical(torch.bincount(labels.long()).float()).entropy())
+        else:
+            middle = labels.mean() if spec.target.criterion == "mse" else labels.median()
+            deviation = (labels - middle) / spec.target.std
+            costs.append(deviation.square().mean() if spec.target.criterion == "mse" else deviation.abs().mean())
+    return torch.stack(costs).clamp(min=1e-6)
 
 
 def skill(figures: dict[str, dict[str, float]], y: dict[str, Tensor], specs: dict[str, TaskSpec]) -> float:
@@ -329,7 +376,7 @@ def _ahead(
 
 
 def _losses(model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, precision: str) -> dict[str, Tensor]:
-    """Mean loss per task over the labelled faces of a batch; their unweighted sum is the paper's objective."""
+    """Mean loss per task over the labelled faces of a batch."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = model(x.contiguous(memory_format=torch.channels_last))
     losses = {}
@@ -351,12 +398,12 @@ def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:
     return saved
 
 
-def _save_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: dict, line: dict) -> None:
+def _save_state(run: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, state: dict, line: dict) -> None:
     """The line first and the tensors, which hold the state too, in one write: a kill in between repeats the epoch."""
     lines = _lines(run, before=state["epoch"])
     write_text(run / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in [*lines, line]))
-    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
+    tensors = dict(modules.state_dict())
+    for name, parameter in modules.named_parameters():
         for key, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value
     tensors["state"] = torch.tensor([state[key] for key in STATE], dtype=torch.float64)
@@ -369,10 +416,10 @@ def _lines(run: Path, before: int) -> list[dict[str, Any]]:
     return [line for line in lines if line["epoch"] < before]
 
 
-def _load_state(run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def _load_state(run: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     tensors = load_tensors(run / LAST)
-    model.load_state_dict({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
-    for name, parameter in model.named_parameters():
+    modules.load_state_dict({name: tensors[name] for name in modules.state_dict()})
+    for name, parameter in modules.named_parameters():
         loaded = {key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         # the fused optimiser wants its state in the parameter's own memory layout and on its device
         state = {

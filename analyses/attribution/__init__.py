@@ -61,7 +61,7 @@ def explain(
         values={task: maps.values[task].detach().float().cpu().numpy() for task in wanted},
         index={task: explained[task].cpu().numpy() for task in wanted},
         method=method,
-        layer=maps.layer,
+        layers={task: maps.layers[task] for task in wanted},
         versions={"torch": str(torch.__version__)},
     )
 

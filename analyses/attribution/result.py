@@ -13,11 +13,11 @@ Index = int | Sequence[int] | np.ndarray | Tensor | None
 
 @dataclass(frozen=True)
 class Maps:
-    """One method's answer: task -> (B, h, w), the logits (B, K) of the same images, and the layer's name."""
+    """One method's answer: task -> (B, h, w), the logits (B, K) of the same images, and the layers' names."""
 
     values: Mapping[str, Tensor]
     logits: Mapping[str, Tensor]
-    layer: str
+    layers: Mapping[str, str]
 
 
 # (model in eval mode, images (B, C, S, S), task -> class indices (B,), or None for the predicted class or a value)
@@ -31,7 +31,7 @@ class Attribution:
     values: dict[str, np.ndarray]  # task -> (B, h, w) float32, signed, raw, on the layer's own grid
     index: dict[str, np.ndarray]  # task -> (B,) int64, the explained class; -1 where the task predicts a value
     method: str
-    layer: str
+    layers: dict[str, str]  # task -> the layer's name in the model
     versions: dict[str, str]
 
     def positive(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from maskmtl.networks import SHARING, MaskMTL, NonLocalBlock, count_values
+from maskmtl.networks import MaskMTL, NonLocalBlock, count_values
 from maskmtl.tasks import TASKS
 
 
@@ -21,15 +21,25 @@ def test_the_count_of_the_nonlocal_block():
     assert count_values(MaskMTL(TASKS)) == 11_740_871 + 74_976
 
 
-@pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_shapes(sharing, channels):
-    model = MaskMTL(TASKS, sharing=sharing, channels=channels).eval()
+@pytest.mark.parametrize(
+    ("encoder", "sharing", "size", "conv"),
+    [
+        ("fig1", "hard", 48, (192, 24, 24)),
+        ("fig1", "soft", 48, (192, 24, 24)),
+        ("fig1", "hierarchical", 48, (192, 24, 24)),
+        ("resnet18", "hard", 224, (512, 7, 7)),
+        ("resnet18", "hard", 64, (512, 2, 2)),
+        ("resnet18", "soft", 64, (512, 2, 2)),
+    ],
+)
+def test_shapes(encoder, sharing, size, conv, channels):
+    model = MaskMTL(TASKS, encoder=encoder, sharing=sharing, channels=channels, size=size).eval()
     sizes = {}
-    model.encoder_conv.register_forward_hook(lambda *a: sizes.update(conv=tuple(a[2].shape)))
-    model.encoder.register_forward_hook(lambda *a: sizes.update(encoder=tuple(a[2].shape)))
-    outputs = model(torch.rand(2, channels, 48, 48))
-    assert sizes == {"conv": (2, 192, 24, 24), "encoder": (2, 192, 6, 6)}
+    for task in TASKS:
+        model.map_layer(task).register_forward_hook(lambda *a, task=task: sizes.update({task: tuple(a[2].shape)}))
+    outputs = model(torch.rand(2, channels, size, size))
+    assert sizes == {task: (2, *conv) for task in TASKS}
     assert {name: tuple(out.shape) for name, out in outputs.items()} == {
         "age": (2, 1),
         "gender": (2, 1),

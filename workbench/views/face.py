@@ -102,8 +102,9 @@ def page() -> None:
     st.header("What the model reads, and from where")
     for task in reading.specs:
         show_task(reading, task)
+    layers = ", ".join(sorted(set(reading.attribution.layers.values())))
     st.caption(
-        f"{map_name(method)} at the layer {reading.attribution.layer}, {reading.grid()} values over the crop, "
+        f"{map_name(method)} at {layers}, {reading.grid()} values over the crop, "
         "enlarged; both faces of a task share one colour scale. Colour marks what raises the score of the answer named "
         "under it; what lowers it stands only in the map values. Bands along the border come in part from the "
         "network's zero padding. Grad-CAM averages gradients over the whole face, which this network's dense heads do "
