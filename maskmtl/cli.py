@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--resume", action="store_true", help="go on where the run in DIR stopped")
     sub.add_argument(
-        "--paper", action="store_true", help="start from the paper's own settings instead of the project's"
+        "--recipe",
+        metavar="NAME",
+        help="start from a row of the paper's table, or 'paper' for the paper's own settings",
     )
-    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    _add_machine(sub)
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
-    sub.add_argument("--sharing", help="how tasks share parameters (default hierarchical)", **given)
+    sub.add_argument("--encoder", help="fig1 (default), compact or resnet18", **given)
+    sub.add_argument("--size", type=int, help="px of the pictures, for resnet18 (default 224)", **given)
+    sub.add_argument("--sharing", help="hard, soft or hierarchical (default)", **given)
+    sub.add_argument("--tie", type=float, help="weight of soft sharing's regulariser (default 1e-3)", **given)
+    sub.add_argument("--balancing", help="how the tasks' losses are combined: fixed (default), gradnorm, ...", **given)
     sub.add_argument(
         "--no-nonlocal", dest="nonlocal_block", action="store_false", help="leave the non-local block out", **given
     )
@@ -88,16 +94,28 @@ def _parser() -> argparse.ArgumentParser:
         "--draws", type=int, help="different masks a face may wear (default 2); 0 draws a fresh one each epoch", **given
     )
     sub.add_argument("--epochs", type=int, help="passes over the faces (default 40)", **given)
+    sub.add_argument("--patience", type=int, help="stop after so many epochs without a better one", **given)
     sub.add_argument("--batch-size", type=int, help="faces a step (default 32)", **given)
     sub.add_argument("--lr", type=float, help="learning rate of Adam (default 1e-3)", **given)
     sub.add_argument("--weight-decay", type=float, help="decoupled weight decay (default 0.05)", **given)
     sub.add_argument("--schedule", help="cosine (default) or constant", **given)
-    sub.add_argument("--age-loss", help="l1_z (default), l1_years (the paper), mse_z or mse_years", **given)
+    sub.add_argument("--age-loss", help="l1_z (default), l1_years (the paper), mse_z, ... or distribution", **given)
+    sub.add_argument("--average", type=float, help="decay of an average of the weights (default 0: none)", **given)
     sub.add_argument(
         "--no-augment", dest="augment", action="store_false", help="no mirroring, shifts or light changes", **given
     )
     sub.add_argument("--precision", help="fp32 (default) or bf16", **given)
     sub.add_argument("--seed", type=int, help="seed of everything random (default 0)", **given)
+
+    sub = command("table", _table, "train the rows of the paper's table where they are missing, and print it")
+    sub.add_argument("faces", metavar="FACES", type=Path, help="a prepared folder")
+    sub.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where the runs are, a folder each")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="write table.csv, table.md and table.html there")
+    sub.add_argument("--recipes", type=_names, metavar="NAMES", help="comma-separated (default: all rows)")
+    sub.add_argument("--protocols", type=_names, default=("random", "parts"), help="default random,parts")
+    sub.add_argument("--seeds", type=_names, default=("0",), help="comma-separated (default 0)")
+    sub.add_argument("--no-train", action="store_true", help="show what is there")
+    _add_machine(sub)
 
     sub = command("predict", _predict, "write the predictions table of some faces")
     _add_faces(sub)
@@ -168,6 +186,38 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _add_machine(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads should be at least 1, got {threads}")
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _held() -> Iterator[Callable[[], bool]]:
+    """Keep the first Ctrl-C or SIGTERM: gives what tells whether there was one. A second one ends at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
 class _Bar:
     """A progress bar on stderr, for callers that report (done, total)."""
 
@@ -179,6 +229,9 @@ class _Bar:
     def __call__(self, done: int, total: int | None) -> None:
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+    def text(self, text: str) -> None:
+        self._bar.set_description(text, refresh=False)
 
     def __enter__(self) -> "_Bar":
         return self
@@ -210,48 +263,73 @@ def _prepare(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     import dataclasses
 
-    import torch
-
+    from maskmtl.checkpoint import usable_device
     from maskmtl.manifest import load_faces
+    from maskmtl.recipes import recipe
     from maskmtl.training import Stopped, TrainConfig, train
 
-    if args.threads is not None:
-        if args.threads < 1:
-            raise ValueError(f"threads should be at least 1, got {args.threads}")
-        torch.set_num_threads(args.threads)
+    _use_threads(args.threads)
     changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
     if args.resume:
-        if changes or args.paper:
+        if changes or args.recipe:
             raise ValueError(
-                f"--resume goes on with the run's own settings, got {sorted(changes) or ['paper']} as well"
+                f"--resume goes on with the run's own settings, got {sorted(changes) or ['recipe']} as well"
             )
         config = TrainConfig.from_json(_read_json(args.folder / "config.json"))
     else:
-        config = TrainConfig.paper(**changes) if args.paper else TrainConfig(**changes)
+        start = recipe(args.recipe, usable_device(args.device)).config if args.recipe else TrainConfig()
+        config = dataclasses.replace(start, **changes)
     faces = load_faces(Path(args.faces), config.protocol)
-
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:  # the second time it should end at once
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
-    with _Bar("train", unit="batch") as bar:
+    with _Bar("train", unit="batch") as bar, _held() as asked:
         try:
             train(
                 faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
-                cache=Path(args.faces) / "variants", stop=lambda: bool(asked), log=_log_epoch,
+                cache=Path(args.faces) / "variants", stop=asked, log=_log_epoch,
                 progress=lambda p: bar((p.epoch - 1) * p.batches + p.batch, p.epochs * p.batches),
             )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
             return
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
     print(f"trained; the best epoch's weights and card are in {args.folder}")
+
+
+def _table(args: argparse.Namespace) -> None:
+    from maskmtl import table
+    from maskmtl.recipes import ROWS
+    from maskmtl.splits import PROTOCOLS
+    from maskmtl.training import Progress, Stopped
+
+    _use_threads(args.threads)
+    for protocol in args.protocols:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocols should be of {list(PROTOCOLS)}, got {protocol!r}")
+    if not all(seed.isdecimal() for seed in args.seeds):
+        raise ValueError(f"seeds should be whole numbers, got {','.join(args.seeds)}")
+    entries = table.plan(args.recipes or ROWS, args.protocols, [int(seed) for seed in args.seeds])
+
+    def log(name: str, line: dict[str, Any]) -> None:
+        print(name, end=": ")
+        _log_epoch(line)
+
+    with _held() as asked, _Bar("table", unit="batch") as bar:
+
+        def progress(name: str, p: Progress) -> None:
+            bar.text(name)
+            bar((p.epoch - 1) * p.batches + p.batch, p.epochs * p.batches)
+
+        try:
+            found = table.make(
+                args.faces, args.runs, entries, device=args.device, train_missing=not args.no_train,
+                progress=progress, log=log, stop=asked,
+            )  # fmt: skip
+        except Stopped as stopped:
+            print(f"{stopped}; the same command goes on from here")
+            return
+    if found.empty:
+        raise ValueError(f"runs should hold rows of the table, got none of them in {str(args.runs)!r}")
+    if args.out is not None:
+        table.write(found, args.out)
+    print(table.markdown(found))
 
 
 def _log_epoch(line: dict[str, Any]) -> None:
@@ -356,20 +434,12 @@ def _mask(args: argparse.Namespace) -> None:
         result["sheet"] = str(args.sheet)
     if args.out is not None:
         # a Ctrl-C that comes inside a pool's locks can leave it waiting for ever: it is kept until a chunk is done
-        asked: list[int] = []
-
-        def ask(number: int, frame: object) -> None:
-            if asked:  # the second time it should end at once
-                raise KeyboardInterrupt
-            asked.append(number)
-
         def progress(done: int, total: int | None) -> None:
             bar(done, total)
-            if asked:
+            if asked():
                 raise KeyboardInterrupt
 
-        before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
-        with _Bar("mask") as bar:
+        with _Bar("mask") as bar, _held() as asked:
             try:
                 table = masking.mask_faces(
                     faces, args.out, masks=masks, seed=args.seed, picture=args.format, workers=args.workers,
@@ -378,9 +448,6 @@ def _mask(args: argparse.Namespace) -> None:
             except KeyboardInterrupt:
                 print("maskmtl: the same command goes on from here", file=sys.stderr)
                 raise
-            finally:
-                for name, handler in before.items():
-                    signal.signal(name, handler)
         result |= {"out": str(args.out), **masking.report(table)}
     if args.json:
         print(json.dumps(result, indent=2, allow_nan=False))

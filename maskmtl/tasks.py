@@ -112,18 +112,52 @@ class Scalar:
 
 
 @dataclass(frozen=True)
+class Distribution(Scalar):
+    """A quantity read as a distribution over the whole units from `low` to `high`; the value is its median.
+
+    The loss is DLDL-v2's (Gao et al. 2018, arXiv 1807.03756, equations 4 and 7): half the cross-entropy with a Gaussian
+    of deviation `sigma` units around the label, and the distance of the expected value from it in units of `std`.
+    """
+
+    sigma: float = 2.0
+
+    @property
+    def out_features(self) -> int:
+        return round(self.high - self.low) + 1
+
+    def values(self, logits: Tensor) -> Tensor:
+        return torch.arange(self.out_features, device=logits.device) + self.low
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(B,), in nats and units of `std`."""
+        away = self.values(logits) - y[:, None]
+        wanted = F.softmax(-away.square() / (2 * self.sigma**2), dim=1)
+        cross_entropy = -(wanted * F.log_softmax(logits, dim=1)).sum(dim=1)
+        return 0.5 * cross_entropy + (F.softmax(logits, dim=1) * away).sum(dim=1).abs() / self.std
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """(B,) median in `unit`: what costs least in absolute error."""
+        below = F.softmax(logits.float(), dim=1).cumsum(dim=1) < 0.5
+        return self.low + below.sum(dim=1).clamp(max=self.out_features - 1).float()
+
+    def score(self, logits: Tensor, index: int | Tensor | None = None) -> Tensor:
+        """(B,) the expected value in units of `std`: a positive attribution raises it. `index` has no meaning here."""
+        return (F.softmax(logits, dim=1) * self.values(logits)).sum(dim=1) / self.std
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A task: its name, which is its label column in a manifest, and its target."""
 
     name: str
-    target: Classes | Scalar
+    target: Classes | Scalar  # or Distribution, which is a Scalar
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "kind": type(self.target).__name__, **asdict(self.target)}
 
     @staticmethod
     def from_json(card: Mapping[str, Any]) -> "TaskSpec":
-        kinds = {"Classes": Classes, "Scalar": Scalar}
+        kinds = {"Classes": Classes, "Scalar": Scalar, "Distribution": Distribution}
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in card.items() if k not in ("name", "kind")}
         if card["kind"] not in kinds:
             raise ValueError(f"kind of task {card['name']!r} should be one of {sorted(kinds)}, got {card['kind']!r}")

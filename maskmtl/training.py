@@ -9,6 +9,7 @@ All randomness of an epoch comes from (seed, epoch), so a run that resumes at an
 it would have done undisturbed, on the same machine and number of threads.
 """
 
+import copy
 import json
 import math
 import platform
@@ -33,7 +34,7 @@ from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.networks import ENCODERS, SHARING, MaskMTL
-from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
+from maskmtl.tasks import TASKS, Classes, Distribution, Scalar, TaskSpec
 
 LAST = "last.safetensors"
 STATE = ("epoch", "best_epoch", "best_score")
@@ -44,15 +45,18 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run is made of; the defaults are the project's, `paper()` gives the paper's.
+    """What a run is made of; recipes.py has named ones.
 
     sharing, nonlocal_block, channels, encoder, size: the network, as MaskMTL takes them. tie: weight of soft sharing's
     regulariser. balancing: one of BALANCINGS.
     masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear, drawn
     beforehand; 0 for a fresh one each epoch, drawn on the fly.
-    age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z).
+    age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z); or
+    'distribution', over whole years (tasks.Distribution).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
     patience: stop after this many epochs without a better one; 0 for never.
+    average: the decay per step of an exponential average of the weights (Tarvainen and Valpola 2017), which is what
+    is validated and kept; 0 for none.
     precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
     """
 
@@ -74,6 +78,7 @@ class TrainConfig:
     schedule: str = "cosine"
     age_loss: str = "l1_z"
     augment: bool = True
+    average: float = 0.0
     precision: str = "fp32"
     seed: int = 0
 
@@ -81,7 +86,7 @@ class TrainConfig:
         check_masks(self.masks)
         allowed: dict[str, Iterable[Any]] = {
             "sharing": SHARING, "channels": (1, 3), "encoder": ENCODERS, "balancing": BALANCINGS,
-            "schedule": ("constant", "cosine"), "age_loss": AGE_LOSSES, "precision": PRECISIONS,
+            "schedule": ("constant", "cosine"), "age_loss": (*AGE_LOSSES, "distribution"), "precision": PRECISIONS,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -92,14 +97,10 @@ class TrainConfig:
         for name in ("tie", "patience"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average should be in 0..1, below 1, got {self.average}")
         if self.draws < 0:
             raise ValueError(f"draws should be 0 (fresh masks each epoch) or more, got {self.draws}")
-
-    @staticmethod
-    def paper(**changes: Any) -> "TrainConfig":
-        """Section 3.1: Adam 1e-3, batch 32, 40 epochs, L1 on years, no augmentation, no schedule, no weight decay."""
-        paper = TrainConfig(weight_decay=0.0, schedule="constant", age_loss="l1_years", augment=False)
-        return replace(paper, **changes)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "TrainConfig":
@@ -176,7 +177,8 @@ def train(
         lr=config.lr,
         fused=True,
     )
-    modules = nn.ModuleDict({"model": model, "balancing": balance})
+    kept = copy.deepcopy(model).requires_grad_(False) if config.average else model
+    modules = nn.ModuleDict({"model": model, "balancing": balance} | ({"average": kept} if config.average else {}))
     fresh: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_score": -math.inf}
     state = _load_state(run, modules, optimiser) if (run / LAST).is_file() else fresh
     steps = -(-len(train_faces) // config.batch_size)
@@ -207,13 +209,15 @@ def train(
             if config.sharing == "soft" and config.tie:
                 (config.tie * model.tie()).backward()
             optimiser.step()
+            if config.average:
+                _follow(kept, model, min(config.average, (done := (epoch - 1) * steps + step) / (done + 20)))
             for name, value in losses.items():
                 totals[name] += value.item() * len(rows) / len(order)
             if progress is not None:
                 progress(Progress(epoch, config.epochs, step + 1, steps, stacked.sum().item()))
             if stop():
                 raise Stopped(f"stopped in epoch {epoch}; {epoch - 1} whole epochs are saved in {run}")
-        figures = {m: validate(model, images, y_val, config.precision) for m, images in val_images.items()}
+        figures = {m: validate(kept, images, y_val, config.precision) for m, images in val_images.items()}
         score = skill(figures, y_val, specs)
         line = {
             "epoch": epoch,
@@ -226,13 +230,23 @@ def train(
         if score > state["best_score"]:
             state.update(best_score=score, best_epoch=epoch)
             card = _card(faces, train_faces, val_faces, config, line)
-            save_model(model, run, card)
+            save_model(kept, run, card)
             _save_seen(run, train_faces, val_faces)
         state["epoch"] = epoch
         _save_state(run, modules, optimiser, state, line)
         if log is not None:
             log(line)
     return run
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move an average of the weights and running statistics on by a step."""
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
 
 
 def learning_rate(config: TrainConfig, done: float) -> float:
@@ -250,7 +264,9 @@ def training_specs(table: pd.DataFrame, age_loss: str) -> dict[str, TaskSpec]:
     specs = {}
     for name, spec in TASKS.items():
         target = spec.target
-        if isinstance(target, Scalar):
+        if isinstance(target, Scalar) and age_loss == "distribution":
+            target = Distribution(target.unit, target.low, target.high, std=float(table[name].std()))
+        elif isinstance(target, Scalar):
             target = replace(target, criterion=AGE_LOSSES[age_loss])
             if age_loss.endswith("_z"):
                 target = target.standardised(table[name].mean(), table[name].std())
@@ -259,7 +275,7 @@ def training_specs(table: pd.DataFrame, age_loss: str) -> dict[str, TaskSpec]:
 
 
 def constant_losses(specs: dict[str, TaskSpec], y: dict[str, Tensor]) -> Tensor:
-    """(T,) mean loss of the best constant answer: entropy of the labels, deviation from their median or mean."""
+    """(T,) mean loss of about the best constant answer: entropy of the labels, deviation from their median or mean."""
     costs = []
     for name, spec in specs.items():
         labels = y[name][~y[name].isnan()]
@@ -402,8 +418,8 @@ def _save_state(run: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimi
     """The line first and the tensors, which hold the state too, in one write: a kill in between repeats the epoch."""
     lines = _lines(run, before=state["epoch"])
     write_text(run / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in [*lines, line]))
-    tensors = dict(modules.state_dict())
-    for name, parameter in modules.named_parameters():
+    tensors = modules.state_dict()
+    for name, parameter in _trained(modules):
         for key, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value
     tensors["state"] = torch.tensor([state[key] for key in STATE], dtype=torch.float64)
@@ -419,7 +435,7 @@ def _lines(run: Path, before: int) -> list[dict[str, Any]]:
 def _load_state(run: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     tensors = load_tensors(run / LAST)
     modules.load_state_dict({name: tensors[name] for name in modules.state_dict()})
-    for name, parameter in modules.named_parameters():
+    for name, parameter in _trained(modules):
         loaded = {key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         # the fused optimiser wants its state in the parameter's own memory layout and on its device
         state = {
@@ -429,6 +445,10 @@ def _load_state(run: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimi
         optimiser.state[parameter] = {"step": loaded["step"].to(parameter.device), **state}
     epoch, best_epoch, best_score = tensors["state"].tolist()
     return {"epoch": int(epoch), "best_epoch": int(best_epoch), "best_score": best_score}
+
+
+def _trained(modules: nn.ModuleDict) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in modules.named_parameters() if parameter.requires_grad]
 
 
 def _save_seen(run: Path, *parts: Faces) -> None:

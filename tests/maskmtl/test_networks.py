@@ -28,6 +28,9 @@ def test_the_count_of_the_nonlocal_block():
         ("fig1", "hard", 48, (192, 24, 24)),
         ("fig1", "soft", 48, (192, 24, 24)),
         ("fig1", "hierarchical", 48, (192, 24, 24)),
+        ("compact", "hard", 48, (128, 12, 12)),
+        ("compact", "soft", 48, (128, 12, 12)),
+        ("compact", "hierarchical", 48, (128, 12, 12)),
         ("resnet18", "hard", 224, (512, 7, 7)),
         ("resnet18", "hard", 64, (512, 2, 2)),
         ("resnet18", "soft", 64, (512, 2, 2)),
@@ -45,6 +48,39 @@ def test_shapes(encoder, sharing, size, conv, channels):
         "gender": (2, 1),
         "ethnicity": (2, 5),
     }
+
+
+def test_the_compact_encoder_keeps_within_the_papers_size():
+    model = MaskMTL(TASKS, encoder="compact", channels=3)
+    assert sum(p.numel() for p in model.encoder.parameters()) == 270_248 < 300_000
+    model.eval()
+    x = torch.rand(1, 3, 48, 48)
+    model(x)["age"].sum().backward()
+    assert all(p.grad is None for p in model.sharing.blocks.parameters())  # age reads the encoder only
+
+
+def test_a_network_is_rebuilt_from_its_configuration():
+    model = MaskMTL(TASKS, encoder="resnet18", sharing="soft", channels=3, size=64, nonlocal_block=False)
+    again = MaskMTL(TASKS, **model.config)
+    again.load_state_dict(model.state_dict())
+    x = torch.rand(1, 3, 64, 64)
+    for task, output in again.eval()(x).items():
+        torch.testing.assert_close(output, model.eval()(x)[task])
+
+
+def test_soft_sharing_ties_the_convolutions_of_all_pairs_of_tasks():
+    model = MaskMTL(TASKS, sharing="soft", nonlocal_block=False)
+    assert model.tie() > 0
+    tied = [[m for m in tower.modules() if isinstance(m, torch.nn.Conv2d)] for tower in model.towers.values()]
+    for a, b, c in zip(*tied, strict=True):
+        for conv in (a, b, c):
+            torch.nn.init.zeros_(conv.weight)
+    assert model.tie() == 0
+    tied[0][0].weight.data.view(-1)[:2] = torch.tensor([3.0, 4.0])
+    assert model.tie() == 50  # 25 from each of the two others
+    assert MaskMTL(TASKS).tie() == 0
+    model(torch.rand(1, 1, 48, 48))["age"].sum().backward()
+    assert all(p.grad is None for p in model.towers["gender"].parameters())
 
 
 def test_pooling_before_the_activation_changes_nothing():
@@ -95,5 +131,13 @@ def test_wrong_input_and_configuration_are_refused():
         MaskMTL(TASKS, sharing="telepathy")
     with pytest.raises(ValueError, match=r"channels should be 1 \(grey\) or 3 \(RGB\), got 2"):
         MaskMTL(TASKS, channels=2)
+    with pytest.raises(ValueError, match=r"encoder should be one of .*'resnet18'.*, got 'vgg'"):
+        MaskMTL(TASKS, encoder="vgg")
+    with pytest.raises(ValueError, match="size should be 48 for the encoder of figure 1, got 64"):
+        MaskMTL(TASKS, size=64)
+    with pytest.raises(ValueError, match="size should be a multiple of 32 for a ResNet-18, got 48"):
+        MaskMTL(TASKS, encoder="resnet18", sharing="hard", size=48)
+    with pytest.raises(ValueError, match="sharing should be hard or soft for a ResNet-18"):
+        MaskMTL(TASKS, encoder="resnet18", size=64)
     with pytest.raises(ValueError, match="for hierarchical sharing"):
         MaskMTL({"glasses": TASKS["gender"]})

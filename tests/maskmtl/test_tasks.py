@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from maskmtl.tasks import TASKS, Classes, Scalar, Target, TaskSpec
+from maskmtl.tasks import TASKS, Classes, Distribution, Scalar, Target, TaskSpec
 
 BINARY, THREE, YEARS = Classes(("no", "yes")), Classes(("a", "b", "c")), Scalar("years", 0, 116, mean=30, std=20)
 
@@ -46,6 +46,22 @@ def test_scalar_works_in_standard_units_and_answers_in_years():
     torch.testing.assert_close(YEARS.loss(logits[:1], torch.tensor([50.0])), torch.tensor([0.5]))
     squared = Scalar("years", 0, 116, mean=30, std=20, criterion="mse")
     torch.testing.assert_close(squared.loss(logits[:1], torch.tensor([60.0])), torch.tensor([1.0]))
+
+
+def test_a_distribution_over_years_answers_with_its_median():
+    ages = Distribution("years", 20, 24, std=10.0, sigma=1.0)
+    assert ages.out_features == 5
+    logits = torch.log(torch.tensor([[0.1, 0.3, 0.2, 0.1, 0.3]]))
+    assert ages.decode(logits).item() == 22
+    assert ages.score(logits).item() == pytest.approx((20 * 0.1 + 21 * 0.3 + 22 * 0.2 + 23 * 0.1 + 24 * 0.3) / 10)
+    sure = torch.tensor([[0.0, 0.0, 90.0, 0.0, 0.0]])
+    assert ages.decode(sure).item() == 22
+    near, far = (ages.loss(sure, torch.tensor([y])).item() for y in (22.0, 24.0))
+    wanted = torch.softmax(-torch.tensor([4.0, 1, 0, 1, 4]) / 2, 0)
+    assert near == pytest.approx(0.5 * 90 * (1 - wanted[2].item()), rel=1e-4)
+    assert far > near + 0.2  # two years of ten
+    assert ages.decode(torch.zeros(1, 5)).item() == 22
+    assert TaskSpec.from_json(TaskSpec("age", ages).to_json()).target == ages
 
 
 @pytest.mark.parametrize("spec", TASKS.values(), ids=lambda spec: spec.name)

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ from maskmtl.checkpoint import load_model, load_tensors, seen_digests
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.tasks import TASKS
-from maskmtl.training import Stopped, TrainConfig, learning_rate, skill, train, training_specs
+from maskmtl.training import Stopped, TrainConfig, constant_losses, learning_rate, skill, train, training_specs
 
 QUICK = TrainConfig(masks=("none", "surgical"), draws=1, epochs=2, batch_size=16, seed=5)
 
@@ -71,6 +72,37 @@ def test_fresh_masks_are_new_each_epoch_and_the_same_after_a_stop(small, tmp_pat
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_what_balancing_and_averaging_remember_survives_a_stop(small, tmp_path):
+    config = replace(QUICK, balancing="gradnorm", average=0.9, age_loss="distribution")
+    train(small, tmp_path / "whole", config)
+    calls = iter(range(100))
+    with pytest.raises(Stopped):
+        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
+    train(small, tmp_path / "run", resume=True)
+    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert not torch.equal(whole["balancing.weights"], torch.ones(3))
+    kept = load_tensors(tmp_path / "whole" / "model.safetensors")
+    assert torch.equal(kept["encoder.conv1.weight"], whole["average.encoder.conv1.weight"])
+    assert not torch.equal(kept["encoder.conv1.weight"], whole["model.encoder.conv1.weight"])
+    assert load_model(tmp_path / "whole", "cpu").specs["age"].target.out_features == 117
+
+
+def test_a_run_ends_when_validation_does_not_improve(small, tmp_path):
+    config = replace(QUICK, masks=("none",), epochs=9, patience=1, lr=1e-12, average=0.999999)
+    train(small, tmp_path / "run", config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    best = max(range(len(lines)), key=lambda i: lines[i]["score"])
+    assert len(lines) == best + 2 < 9
+
+
+def test_constant_answers_by_hand():
+    y = {"age": torch.tensor([10.0, 20, 60]), "gender": torch.tensor([0.0, 1, torch.nan]), "ethnicity": torch.zeros(3)}
+    table = pd.DataFrame({"age": [10.0, 20, 60], "gender": 0, "ethnicity": 0})
+    cost = constant_losses(training_specs(table, "l1_years"), y)
+    np.testing.assert_allclose(cost, [50 / 3, np.log(2), 1e-6], rtol=1e-6)
+
+
 def test_a_run_that_was_stopped_in_its_first_epoch_resumes_from_the_start(run, small, tmp_path):
     with pytest.raises(Stopped, match="0 whole epochs"):
         train(small, tmp_path / "run", QUICK, stop=lambda: True)
@@ -122,12 +154,6 @@ def test_what_can_not_be_trained_on_is_refused(small, tmp_path, run):
 def test_wrong_settings_are_refused(field, value, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{field: value})
-
-
-def test_the_papers_settings():
-    paper = TrainConfig.paper(masks=("surgical",))
-    assert (paper.lr, paper.batch_size, paper.epochs, paper.age_loss) == (1e-3, 32, 40, "l1_years")
-    assert (paper.schedule, paper.weight_decay, paper.augment, paper.masks) == ("constant", 0, False, ("surgical",))
 
 
 def test_learning_rate_by_hand():

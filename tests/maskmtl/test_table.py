@@ -1,0 +1,109 @@
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from maskmtl import recipes, table
+from maskmtl.balancing import BALANCINGS
+from maskmtl.cli import main
+from maskmtl.prepare import prepare
+from maskmtl.recipes import RECIPES, ROWS, recipe
+from maskmtl.training import Stopped
+
+ARGUMENTS = ["--recipes", "hard,maskmtl", "--protocols", "random"]
+
+
+@pytest.fixture(scope="module")
+def prepared_demo(demo_face_paths, tmp_path_factory):
+    """Sixty demo faces as a user would prepare them from a list."""
+    folder = tmp_path_factory.mktemp("demo")
+    faces = pd.read_csv(demo_face_paths[0].parent / "faces.csv")[["path", "age", "gender", "ethnicity"]][::7][:60]
+    faces["path"] = [str(demo_face_paths[0].parent / name) for name in faces["path"]]
+    faces.to_csv(folder / "faces.csv", index=False)
+    prepare(folder / "faces.csv", folder / "prepared", align=False, workers=1)
+    return folder / "prepared"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Recipes that differ as the real ones do, trained for an epoch on masks drawn beforehand."""
+    short = {
+        name: replace(r, config=replace(r.config, epochs=1, batch_size=16, precision="fp32"))
+        for name, r in RECIPES.items()
+    }
+    monkeypatch.setattr(recipes, "RECIPES", short)
+
+
+def test_the_rows_are_the_papers():
+    assert len(ROWS) == 11
+    kinds = {name: (r.config.encoder, r.config.sharing, r.config.nonlocal_block) for name, r in RECIPES.items()}
+    assert kinds["single"] == ("resnet18", "soft", False) and RECIPES["single"].config.tie == 0
+    assert kinds["maskmtl"] == kinds["maskmtl-bare"] == ("fig1", "hierarchical", True)
+    assert kinds["hierarchical"] == ("fig1", "hierarchical", False)
+    balancings = {
+        name: RECIPES[name].config.balancing for name in ("fixed", "gradnorm", "uncertainty", "moo", "pareto")
+    }
+    assert list(balancings.values()) == ["fixed", "gradnorm", "uncertainty", "mgda", "pareto"]
+    assert set(balancings.values()) <= set(BALANCINGS)
+    paper = RECIPES["paper"].config
+    assert (paper.lr, paper.batch_size, paper.epochs, paper.age_loss) == (1e-3, 32, 40, "l1_years")
+    assert (paper.schedule, paper.weight_decay, paper.augment, paper.channels) == ("constant", 0, False, 1)
+
+
+def test_a_resnet_takes_smaller_pictures_on_a_cpu():
+    assert recipe("fixed", torch.device("cpu")).config.size == 64
+    assert recipe("fixed", torch.device("cuda")).config.size is None  # 224, as published
+    assert recipe("maskmtl", torch.device("cpu")).config.size is None
+    with pytest.raises(ValueError, match=r"recipe should be one of .*'maskmtl'.*, got 'best'"):
+        recipe("best", torch.device("cpu"))
+
+
+def test_the_plan_has_each_row_once_and_parts_for_two():
+    entries = table.plan()
+    assert len(entries) == 13 == len({entry.folder for entry in entries})
+    assert [entry.name for entry in entries if entry.protocol == "parts"] == ["maskmtl-bare", "maskmtl"]
+
+
+def test_table_trains_what_is_missing_and_prints_paper_and_ours(quick, prepared_demo, tmp_path, capsys):
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    command = ["table", str(prepared_demo), "--runs", str(runs), "--out", str(out), *ARGUMENTS]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "| hard | hard | MaskMTL, 48 | mixed | random | .8842 → " in printed
+    assert "not comparable" in printed and "never for deciding" in printed
+
+    csv = pd.read_csv(out / "table.csv").set_index("recipe")
+    assert list(csv.index) == ["hard", "maskmtl"]
+    found = json.loads((runs / "maskmtl-random-seed0" / table.FIGURES).read_text())
+    assert csv.loc["maskmtl", "gender"] == found["test"]["gender"]["value"]
+    assert (csv["gender_low"] < csv["gender"]).all() and (csv["age"] < csv["age_high"]).all()
+    assert csv.loc["maskmtl", "paper_ethnicity"] == 0.7927 and (csv["epochs"] == 1).all()
+    assert "<td>.8842 → " in (out / "table.html").read_text()
+    assert (out / "table.md").read_text() in printed
+
+    times = {path: path.stat().st_mtime_ns for path in runs.rglob("*.safetensors")}
+    assert main([*command, "--no-train"]) == 0
+    assert capsys.readouterr().out == printed[printed.index("| recipe") :]
+    assert times == {path: path.stat().st_mtime_ns for path in runs.rglob("*.safetensors")}
+
+
+def test_a_stopped_table_goes_on(quick, prepared_demo, tmp_path):
+    entries = table.plan(["hard"], ["random"])
+    with pytest.raises(Stopped):
+        table.make(prepared_demo, tmp_path, entries, stop=lambda: True)
+    assert table.make(prepared_demo, tmp_path, entries, train_missing=False).empty
+    assert list(table.make(prepared_demo, tmp_path, entries)["recipe"]) == ["hard"]
+
+
+def test_wrong_arguments(prepared_demo, tmp_path, capsys):
+    command = ["table", str(prepared_demo), "--runs", str(tmp_path)]
+    for extra, message in (
+        (["--recipes", "best"], "recipe should be one of"),
+        (["--protocols", "mine"], "protocols should be of"),
+        (["--seeds", "x"], "seeds should be whole numbers"),
+        (["--no-train"], "runs should hold rows of the table"),
+    ):
+        assert main([*command, *extra]) == 2
+        assert message in capsys.readouterr().err
