@@ -1,6 +1,7 @@
 """A data set on disk: one table of faces, their pixels and landmarks."""
 
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -41,8 +42,14 @@ class Pixels:
         return len(self._rows)
 
     def __getitem__(self, key: int | np.integer | slice | np.ndarray | Sequence[int]) -> np.ndarray:
-        """One image for an integer, else a stack of them."""
-        return np.asarray(self._images[self._rows[key]])
+        """One image for an integer, else a stack of them; a copy, so that the mapped pages can be given back."""
+        found = np.array(self._images[self._rows[key]])
+        mapped = self._images.base
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(
+                mmap.MADV_DONTNEED
+            )  # what was read counts as this process's memory until the system wants it
+        return found
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[i] for i in range(len(self)))
