@@ -55,6 +55,8 @@ class TrainConfig:
     'distribution', over whole years (tasks.Distribution).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
     patience: stop after this many epochs without a better one; 0 for never.
+    mixup: alpha of the Beta distribution that two faces of a batch are mixed by (Zhang et al. 2018, arXiv 1710.09412),
+    the losses of both their labels mixed likewise; 0 for none.
     average: the decay per step of an exponential average of the weights (Tarvainen and Valpola 2017), which is what
     is validated and kept; 0 for none.
     precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
@@ -78,6 +80,7 @@ class TrainConfig:
     schedule: str = "cosine"
     age_loss: str = "l1_z"
     augment: bool = True
+    mixup: float = 0.0
     average: float = 0.0
     precision: str = "fp32"
     seed: int = 0
@@ -94,7 +97,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} should be positive, got {getattr(self, name)}")
-        for name in ("tie", "patience"):
+        for name in ("tie", "patience", "mixup"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
@@ -200,7 +203,8 @@ def train(
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
-            losses = _losses(model, x.to(device), y_train, rows, config.precision)
+            share = float(rng.beta(config.mixup, config.mixup)) if config.mixup else 1.0
+            losses = _losses(model, x.to(device), y_train, rows, share, config.precision)
             stacked = torch.stack(list(losses.values()))
             if not torch.isfinite(stacked).all():
                 raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
@@ -391,17 +395,27 @@ def _ahead(
             yield done, images.result()
 
 
-def _losses(model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, precision: str) -> dict[str, Tensor]:
-    """Mean loss per task over the labelled faces of a batch."""
+def _losses(
+    model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, share: float, precision: str
+) -> dict[str, Tensor]:
+    """Mean loss per task over the labelled faces of a batch, each face mixed with its opposite: `share` is its own."""
+    if share < 1:
+        x = share * x + (1 - share) * x.flip(0)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = model(x.contiguous(memory_format=torch.channels_last))
     losses = {}
     for name, spec in model.specs.items():
-        target = y[name][torch.from_numpy(rows)]
-        labelled = ~target.isnan()
-        per_face = spec.target.loss(logits[name].float()[labelled], target[labelled])
-        losses[name] = per_face.sum() / max(1, len(per_face))
+        answers, labels = logits[name].float(), y[name][torch.from_numpy(rows)]
+        losses[name] = share * _mean_loss(spec, answers, labels)
+        if share < 1:
+            losses[name] = losses[name] + (1 - share) * _mean_loss(spec, answers, labels.flip(0))
     return losses
+
+
+def _mean_loss(spec: TaskSpec, answers: Tensor, labels: Tensor) -> Tensor:
+    labelled = ~labels.isnan()
+    per_face = spec.target.loss(answers[labelled], labels[labelled])
+    return per_face.sum() / max(1, len(per_face))
 
 
 def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:

@@ -10,7 +10,7 @@ from maskmtl.checkpoint import load_model, load_tensors, seen_digests
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.tasks import TASKS
-from maskmtl.training import Stopped, TrainConfig, constant_losses, learning_rate, skill, train, training_specs
+from maskmtl.training import Stopped, TrainConfig, _losses, constant_losses, learning_rate, skill, train, training_specs
 
 QUICK = TrainConfig(masks=("none", "surgical"), draws=1, epochs=2, batch_size=16, seed=5)
 
@@ -73,7 +73,7 @@ def test_fresh_masks_are_new_each_epoch_and_the_same_after_a_stop(small, tmp_pat
 
 
 def test_what_balancing_and_averaging_remember_survives_a_stop(small, tmp_path):
-    config = replace(QUICK, balancing="gradnorm", average=0.9, age_loss="distribution")
+    config = replace(QUICK, balancing="gradnorm", average=0.9, mixup=0.5, age_loss="distribution")
     train(small, tmp_path / "whole", config)
     calls = iter(range(100))
     with pytest.raises(Stopped):
@@ -94,6 +94,23 @@ def test_a_run_ends_when_validation_does_not_improve(small, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     best = max(range(len(lines)), key=lambda i: lines[i]["score"])
     assert len(lines) == best + 2 < 9
+
+
+def test_mixed_faces_have_the_mixed_losses_of_both_labels(demo_faces):
+    class Mean(torch.nn.Module):
+        specs = training_specs(demo_faces.table, "l1_years")
+
+        def forward(self, x):
+            return {name: x.mean(dim=(1, 2, 3))[:, None] * (100 if name == "age" else 0) for name in self.specs}
+
+    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
+    y = {"age": torch.tensor([20.0, 60.0]), "gender": torch.tensor([0.0, torch.nan]), "ethnicity": torch.zeros(2)}
+    y["ethnicity"] = torch.full((2,), torch.nan)
+    losses = _losses(Mean(), x, y, np.arange(2), 0.75, "fp32")
+    # ages read: 25 and 75; own labels 20 and 60, the other's 60 and 20
+    assert losses["age"].item() == pytest.approx(0.75 * (5 + 15) / 2 + 0.25 * (35 + 55) / 2)
+    assert losses["gender"].item() == pytest.approx(np.log(2)) and losses["ethnicity"].item() == 0
+    assert _losses(Mean(), x, y, np.arange(2), 1.0, "fp32")["age"].item() == pytest.approx((20 + 40) / 2)
 
 
 def test_constant_answers_by_hand():
