@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--weight-decay", type=float, help="decoupled weight decay (default 0.05)", **given)
     sub.add_argument("--schedule", help="cosine (default) or constant", **given)
     sub.add_argument("--age-loss", help="l1_z (default), l1_years (the paper), mse_z, ... or distribution", **given)
+    sub.add_argument("--fairness", help="balanced, group_dro or adversarial (default none)", **given)
     sub.add_argument("--mixup", type=float, help="alpha of mixing two faces of a batch (default 0: none)", **given)
     sub.add_argument("--average", type=float, help="decay of an average of the weights (default 0: none)", **given)
     sub.add_argument(

@@ -30,6 +30,7 @@ from maskmtl import __version__
 from maskmtl.balancing import BALANCINGS, balancing
 from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, usable_device
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
+from maskmtl.fairness import FAIRNESS, Adversary, GroupDRO, balanced_order, group_of
 from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
@@ -55,6 +56,7 @@ class TrainConfig:
     'distribution', over whole years (tasks.Distribution).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
     patience: stop after this many epochs without a better one; 0 for never.
+    fairness: 'balanced' sampling of groups, 'group_dro' or 'adversarial' (fairness.py), or 'none'.
     mixup: alpha of the Beta distribution that two faces of a batch are mixed by (Zhang et al. 2018, arXiv 1710.09412),
     the losses of both their labels mixed likewise; 0 for none.
     average: the decay per step of an exponential average of the weights (Tarvainen and Valpola 2017), which is what
@@ -80,6 +82,7 @@ class TrainConfig:
     schedule: str = "cosine"
     age_loss: str = "l1_z"
     augment: bool = True
+    fairness: str = "none"
     mixup: float = 0.0
     average: float = 0.0
     precision: str = "fp32"
@@ -90,6 +93,7 @@ class TrainConfig:
         allowed: dict[str, Iterable[Any]] = {
             "sharing": SHARING, "channels": (1, 3), "encoder": ENCODERS, "balancing": BALANCINGS,
             "schedule": ("constant", "cosine"), "age_loss": (*AGE_LOSSES, "distribution"), "precision": PRECISIONS,
+            "fairness": FAIRNESS,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -171,17 +175,22 @@ def train(
         size=size,
     )
     model.to(device).to(memory_format=torch.channels_last)
-    balance = balancing(config.balancing, list(specs), constant_losses(specs, y_train)).to(device)
+    unit = constant_losses(specs, y_train)
+    groups = group_of(train_faces.table)
+    balance = balancing(config.balancing, list(specs), unit).to(device)
+    adversary = Adversary(specs).to(device) if config.fairness == "adversarial" else None
+    reduce = GroupDRO(groups, unit).to(device) if config.fairness == "group_dro" else Mean()
+    aside = nn.ModuleDict({"balancing": balance, "reduce": reduce} | ({"adversary": adversary} if adversary else {}))
     optimiser = torch.optim.AdamW(
         [
             {"params": list(model.parameters()), "weight_decay": config.weight_decay},
-            {"params": list(balance.parameters()), "weight_decay": 0.0},
+            {"params": list(aside.parameters()), "weight_decay": 0.0},
         ],
         lr=config.lr,
         fused=True,
     )
     kept = copy.deepcopy(model).requires_grad_(False) if config.average else model
-    modules = nn.ModuleDict({"model": model, "balancing": balance} | ({"average": kept} if config.average else {}))
+    modules = nn.ModuleDict({"model": model, "aside": aside} | ({"average": kept} if config.average else {}))
     fresh: dict[str, Any] = {"epoch": 0, "best_epoch": 0, "best_score": -math.inf}
     state = _load_state(run, modules, optimiser) if (run / LAST).is_file() else fresh
     steps = -(-len(train_faces) // config.batch_size)
@@ -193,7 +202,7 @@ def train(
         rng = np.random.default_rng([config.seed, epoch])
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))  # augmentation
-        order = rng.permutation(len(train_faces))
+        order = balanced_order(groups, rng) if config.fairness == "balanced" else rng.permutation(len(train_faces))
         draw = variants.of_epoch(rng)
         totals = dict.fromkeys(specs, 0.0)
         model.train()
@@ -204,11 +213,19 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
             share = float(rng.beta(config.mixup, config.mixup)) if config.mixup else 1.0
-            losses = _losses(model, x.to(device), y_train, rows, share, config.precision)
+            y = {name: labels[torch.from_numpy(rows)] for name, labels in y_train.items()}
+            x = x.to(device)
+            x = x if share == 1 else share * x + (1 - share) * x.flip(0)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                outputs = model(x.contiguous(memory_format=torch.channels_last))
+            logits = {name: output.float() for name, output in outputs.items()}
+            losses = mixed_losses(specs, logits, y, rows, share, reduce)
             stacked = torch.stack(list(losses.values()))
             if not torch.isfinite(stacked).all():
                 raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
             optimiser.zero_grad()
+            if adversary is not None:
+                adversary(logits, y).backward(retain_graph=True)
             balance.backward(stacked, model)
             if config.sharing == "soft" and config.tie:
                 (config.tie * model.tie()).backward()
@@ -395,27 +412,40 @@ def _ahead(
             yield done, images.result()
 
 
-def _losses(
-    model: MaskMTL, x: Tensor, y: dict[str, Tensor], rows: np.ndarray, share: float, precision: str
+class Mean(nn.Module):
+    """Losses per task, (B,) with NaN where a label is missing, to their means."""
+
+    def forward(self, per_face: dict[str, Tensor], rows: np.ndarray, *, learn: bool) -> dict[str, Tensor]:
+        return {name: losses.nansum() / (~losses.isnan()).sum().clamp(min=1) for name, losses in per_face.items()}
+
+
+def mixed_losses(
+    specs: dict[str, TaskSpec],
+    logits: dict[str, Tensor],
+    y: dict[str, Tensor],
+    rows: np.ndarray,
+    share: float,
+    reduce: nn.Module,
 ) -> dict[str, Tensor]:
-    """Mean loss per task over the labelled faces of a batch, each face mixed with its opposite: `share` is its own."""
-    if share < 1:
-        x = share * x + (1 - share) * x.flip(0)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = model(x.contiguous(memory_format=torch.channels_last))
-    losses = {}
-    for name, spec in model.specs.items():
-        answers, labels = logits[name].float(), y[name][torch.from_numpy(rows)]
-        losses[name] = share * _mean_loss(spec, answers, labels)
-        if share < 1:
-            losses[name] = losses[name] + (1 - share) * _mean_loss(spec, answers, labels.flip(0))
-    return losses
+    """One loss per task of a batch whose faces are mixed with its opposite ones: `share` of each is its own."""
+    losses = reduce(_per_face(specs, logits, y), rows, learn=True)
+    if share == 1:
+        return losses
+    other = reduce(
+        _per_face(specs, logits, {name: labels.flip(0) for name, labels in y.items()}), rows[::-1].copy(), learn=False
+    )
+    return {name: share * loss + (1 - share) * other[name] for name, loss in losses.items()}
 
 
-def _mean_loss(spec: TaskSpec, answers: Tensor, labels: Tensor) -> Tensor:
-    labelled = ~labels.isnan()
-    per_face = spec.target.loss(answers[labelled], labels[labelled])
-    return per_face.sum() / max(1, len(per_face))
+def _per_face(specs: dict[str, TaskSpec], logits: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, Tensor]:
+    """(B,) losses, NaN where a label is missing."""
+    found = {}
+    for name, spec in specs.items():
+        known = ~y[name].isnan()
+        losses = torch.full_like(y[name], torch.nan)
+        losses[known] = spec.target.loss(logits[name][known], y[name][known])
+        found[name] = losses
+    return found
 
 
 def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:

@@ -10,7 +10,17 @@ from maskmtl.checkpoint import load_model, load_tensors, seen_digests
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.tasks import TASKS
-from maskmtl.training import Stopped, TrainConfig, _losses, constant_losses, learning_rate, skill, train, training_specs
+from maskmtl.training import (
+    Mean,
+    Stopped,
+    TrainConfig,
+    constant_losses,
+    learning_rate,
+    mixed_losses,
+    skill,
+    train,
+    training_specs,
+)
 
 QUICK = TrainConfig(masks=("none", "surgical"), draws=1, epochs=2, batch_size=16, seed=5)
 
@@ -81,7 +91,7 @@ def test_what_balancing_and_averaging_remember_survives_a_stop(small, tmp_path):
     train(small, tmp_path / "run", resume=True)
     whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    assert not torch.equal(whole["balancing.weights"], torch.ones(3))
+    assert not torch.equal(whole["aside.balancing.weights"], torch.ones(3))
     kept = load_tensors(tmp_path / "whole" / "model.safetensors")
     assert torch.equal(kept["encoder.conv1.weight"], whole["average.encoder.conv1.weight"])
     assert not torch.equal(kept["encoder.conv1.weight"], whole["model.encoder.conv1.weight"])
@@ -97,20 +107,29 @@ def test_a_run_ends_when_validation_does_not_improve(small, tmp_path):
 
 
 def test_mixed_faces_have_the_mixed_losses_of_both_labels(demo_faces):
-    class Mean(torch.nn.Module):
-        specs = training_specs(demo_faces.table, "l1_years")
-
-        def forward(self, x):
-            return {name: x.mean(dim=(1, 2, 3))[:, None] * (100 if name == "age" else 0) for name in self.specs}
-
-    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])
-    y = {"age": torch.tensor([20.0, 60.0]), "gender": torch.tensor([0.0, torch.nan]), "ethnicity": torch.zeros(2)}
-    y["ethnicity"] = torch.full((2,), torch.nan)
-    losses = _losses(Mean(), x, y, np.arange(2), 0.75, "fp32")
-    # ages read: 25 and 75; own labels 20 and 60, the other's 60 and 20
+    specs = {"age": training_specs(demo_faces.table, "l1_years")["age"], "gender": TASKS["gender"]}
+    logits = {"age": torch.tensor([[25.0], [75.0]]), "gender": torch.zeros(2, 1)}
+    y = {"age": torch.tensor([20.0, 60.0]), "gender": torch.tensor([0.0, torch.nan])}
+    losses = mixed_losses(specs, logits, y, np.arange(2), 0.75, Mean())
     assert losses["age"].item() == pytest.approx(0.75 * (5 + 15) / 2 + 0.25 * (35 + 55) / 2)
-    assert losses["gender"].item() == pytest.approx(np.log(2)) and losses["ethnicity"].item() == 0
-    assert _losses(Mean(), x, y, np.arange(2), 1.0, "fp32")["age"].item() == pytest.approx((20 + 40) / 2)
+    assert losses["gender"].item() == pytest.approx(np.log(2))
+    assert mixed_losses(specs, logits, y, np.arange(2), 1.0, Mean())["age"].item() == pytest.approx(10)
+    nobody = mixed_losses(specs, logits, {name: torch.full((2,), torch.nan) for name in y}, np.arange(2), 1.0, Mean())
+    assert nobody["age"].item() == nobody["gender"].item() == 0
+
+
+@pytest.mark.parametrize("fairness", ["balanced", "group_dro", "adversarial"])
+def test_a_run_that_minds_groups_resumes_to_the_same_weights(small, tmp_path, fairness):
+    config = replace(QUICK, masks=("none",), fairness=fairness, mixup=0.3)
+    train(small, tmp_path / "whole", config)
+    calls = iter(range(100))
+    with pytest.raises(Stopped):
+        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
+    train(small, tmp_path / "run", resume=True)
+    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    load_model(tmp_path / "whole", "cpu")  # the network is as ever
 
 
 def test_constant_answers_by_hand():
