@@ -2,7 +2,8 @@
 
 A run folder holds:
     config.json          the configuration
-    metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds
+    metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds, and how
+                         many of them were spent waiting for pictures
     model.safetensors    the weights of the best epoch by validation, with model.json (the card) and seen.npy
     last.safetensors     weights, optimiser state and number of the last whole epoch, and the best one
 All randomness of an epoch comes from (seed, epoch), so a run that resumes at an epoch's start repeats to the bit what
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +209,8 @@ def train(
         totals = dict.fromkeys(specs, 0.0)
         model.train()
         balance.start(epoch)
-        for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size))):
+        waited: list[float] = []
+        for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size), waited)):
             x = as_tensor(images, config.channels)
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
@@ -247,6 +250,7 @@ def train(
             "val": figures,
             "score": score,
             "seconds": round(time.monotonic() - started, 1),
+            "seconds_for_data": round(sum(waited), 1),
         }
         if score > state["best_score"]:
             state.update(best_score=score, best_epoch=epoch)
@@ -398,18 +402,24 @@ class _Fresh:
 
 
 def _ahead(
-    draw: Callable[[np.ndarray], np.ndarray], batches: Iterable[np.ndarray]
+    draw: Callable[[np.ndarray], np.ndarray], batches: Iterable[np.ndarray], waited: list[float]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each batch's rows and their pictures, the next one drawn while the caller works on this one."""
+    """Each batch's rows and their pictures, the next one drawn while the caller works on this one.
+
+    waited: gets the seconds for which the caller had to wait for each batch.
+    """
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-        for rows in batches:
-            waiting.append((rows, pool.submit(draw, rows)))
-            if len(waiting) > 2:
-                done, images = waiting.popleft()
-                yield done, images.result()
-        for done, images in waiting:
-            yield done, images.result()
+        todo = iter(batches)
+        while True:
+            waiting.extend((rows, pool.submit(draw, rows)) for rows in islice(todo, 3 - len(waiting)))
+            if not waiting:
+                return
+            rows, images = waiting.popleft()
+            started = time.monotonic()
+            found = images.result()
+            waited.append(time.monotonic() - started)
+            yield rows, found
 
 
 class Mean(nn.Module):
