@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
     sub.add_argument("--encoder", help="fig1 (default), compact or resnet18", **given)
     sub.add_argument("--size", type=int, help="px of the pictures, for resnet18 (default 224)", **given)
+    sub.add_argument(
+        "--mirror", action="store_true", help="answer with the mean for a picture and its mirror image", **given
+    )
     sub.add_argument("--sharing", help="hard, soft or hierarchical (default)", **given)
     sub.add_argument("--tie", type=float, help="weight of soft sharing's regulariser (default 1e-3)", **given)
     sub.add_argument("--balancing", help="how the tasks' losses are combined: fixed (default), gradnorm, ...", **given)

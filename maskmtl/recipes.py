@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "maskmtl": Recipe(_MASKED, "mixed", Published("hierarchical, non-local", 0.8913, 0.7927, 12.15)),
     # the project's own, by the trials in docs/trials.md
-    "default": Recipe(replace(_MASKED, encoder="compact", epochs=60, mixup=0.3, average=0.999), "mixed"),
+    "default": Recipe(replace(_MASKED, encoder="compact", mirror=True, epochs=60, mixup=0.3, average=0.999), "mixed"),
     # section 3.1: Adam 1e-3, batch 32, 40 epochs, L1 on years, grey, no augmentation, no schedule, no weight decay
     "paper": Recipe(
         TrainConfig(

@@ -50,8 +50,8 @@ PRECISIONS = ("fp32", "bf16")
 class TrainConfig:
     """What a run is made of; recipes.py has named ones.
 
-    sharing, nonlocal_block, channels, encoder, size: the network, as MaskMTL takes them. tie: weight of soft sharing's
-    regulariser. balancing: one of BALANCINGS.
+    sharing, nonlocal_block, channels, encoder, size, mirror: the network, as MaskMTL takes them. tie: weight of soft
+    sharing's regulariser. balancing: one of BALANCINGS.
     masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear, drawn
     beforehand; 0 for a fresh one each epoch, drawn on the fly.
     age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z); or
@@ -71,6 +71,7 @@ class TrainConfig:
     channels: int = 1
     encoder: str = "fig1"
     size: int | None = None
+    mirror: bool = False
     tie: float = 1e-3
     balancing: str = "fixed"
     protocol: str = "random"
@@ -175,6 +176,7 @@ def train(
         channels=config.channels,
         encoder=config.encoder,
         size=size,
+        mirror=config.mirror,
     )
     model.to(device).to(memory_format=torch.channels_last)
     unit = constant_losses(specs, y_train)

@@ -51,5 +51,5 @@ def _maps(model: MaskMTL, images: Tensor, index: Mapping[str, Tensor | None], co
             raise ValueError(f"layer {names[layers[task]]} should run once in a forward pass, ran {len(runs)} times")
         score = model.specs[task].target.score(logits[task], classes).sum()
         (gradients,) = torch.autograd.grad(score, runs[0], retain_graph=True)
-        values[task] = combine(gradients, runs[0]).detach()
+        values[task] = model.per_picture(combine(gradients, runs[0]).detach())
     return Maps(values, logits, {task: names[layer] for task, layer in layers.items()})

@@ -28,6 +28,7 @@ class MaskMTL(nn.Module):
         channels: 1 (grey) or 3 (RGB).
         encoder: 'fig1', 'compact' or 'resnet18'.
         size: S, px; None for the encoder's own.
+        mirror: in eval mode, answer with the mean of the outputs for a picture and its mirror image.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class MaskMTL(nn.Module):
         channels: int = 1,
         encoder: str = "fig1",
         size: int | None = None,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         for name, value, allowed in (("sharing", sharing, SHARING), ("encoder", encoder, ENCODERS)):
@@ -53,9 +55,10 @@ class MaskMTL(nn.Module):
             "channels": channels,
             "encoder": encoder,
             "size": size or ENCODERS[encoder].input_size,
+            "mirror": mirror,
         }
         if sharing == "soft":
-            own = {**self.config, "sharing": "hard"}
+            own = {**self.config, "sharing": "hard", "mirror": False}
             self.towers = nn.ModuleDict({name: MaskMTL({name: spec}, **own) for name, spec in specs.items()})
         else:
             self.encoder = ENCODERS[encoder](channels, self.input_size)
@@ -83,9 +86,27 @@ class MaskMTL(nn.Module):
         expected = (self.input_channels, self.input_size, self.input_size)
         if x.ndim != 4 or tuple(x.shape[1:]) != expected:
             raise ValueError(f"images should be (B, {', '.join(map(str, expected))}), got {tuple(x.shape)}")
+        if not self._mirrors:
+            return self._outputs(x)
+        both = self._outputs(torch.cat([x, x.flip(3)]))
+        return {name: 0.5 * (output[: len(x)] + output[len(x) :]) for name, output in both.items()}
+
+    def _outputs(self, x: Tensor) -> dict[str, Tensor]:
         if self.config["sharing"] == "soft":
             return {name: tower(x)[name] for name, tower in self.towers.items()}
         return self.sharing(self.attention(self.encoder(x)))
+
+    @property
+    def _mirrors(self) -> bool:
+        return bool(self.config["mirror"]) and not self.training
+
+    def per_picture(self, maps: Tensor) -> Tensor:
+        """Maps of whatever went through the layers, (n, h, w), to maps of the pictures asked for, (B, h, w): those of a
+        mirror image are turned back and added, since the output is the mean of both."""
+        if not self._mirrors:
+            return maps
+        own, mirrored = maps.chunk(2)
+        return own + mirrored.flip(2)
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """What more than one task has a say in, in the order of the forward pass; with soft sharing what tie() ties."""

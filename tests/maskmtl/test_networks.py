@@ -68,6 +68,18 @@ def test_a_network_is_rebuilt_from_its_configuration():
         torch.testing.assert_close(output, model.eval()(x)[task])
 
 
+@pytest.mark.parametrize("sharing", ["hierarchical", "soft"])
+def test_a_mirrored_answer_is_the_mean_of_both(sharing):
+    model = MaskMTL(TASKS, sharing=sharing, encoder="compact", mirror=True).eval()
+    x = torch.rand(3, 1, 48, 48)
+    plain = MaskMTL(TASKS, **{**model.config, "mirror": False}).eval()
+    plain.load_state_dict(model.state_dict())
+    for task, output in model(x).items():
+        torch.testing.assert_close(output, (plain(x)[task] + plain(x.flip(3))[task]) / 2)
+    model.train()
+    assert model(x)["age"].shape == (3, 1)  # training sees each picture once
+
+
 def test_soft_sharing_ties_the_convolutions_of_all_pairs_of_tasks():
     model = MaskMTL(TASKS, sharing="soft", nonlocal_block=False)
     assert model.tie() > 0

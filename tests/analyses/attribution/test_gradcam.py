@@ -39,6 +39,9 @@ class ByHand(nn.Module):
     def map_layer(self, task):
         return self.encoder_conv
 
+    def per_picture(self, maps):
+        return maps
+
     def forward(self, x):
         features = self.encoder_conv(self.conv(x)).flatten(1)
         return {task: head(features) for task, head in self.heads.items()}
@@ -73,6 +76,9 @@ class Small(nn.Module):
 
     def map_layer(self, task):
         return self.encoder[2]
+
+    def per_picture(self, maps):
+        return maps
 
     def forward(self, x):
         features = self.after(self.encoder(x))
@@ -293,6 +299,23 @@ def test_no_images(method):
     model, images = small()
     attribution = explain(model, images[:0], method=method)
     assert all(len(attribution.values[task]) == len(attribution.index[task]) == 0 for task in model.specs)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
+@pytest.mark.parametrize("sharing", ["hierarchical", "soft"])
+def test_maps_of_a_network_that_also_reads_the_mirror_image(method, sharing):
+    torch.manual_seed(0)
+    model = MaskMTL(TASKS, encoder="compact", sharing=sharing, mirror=True).eval()
+    x = torch.rand(2, 1, 48, 48)
+    maps = explain(model, x, method=method).values
+    turned = explain(model, x.flip(3), method=method).values
+    model.config["mirror"] = False
+    own, mirrored = (explain(model, images, method=method).values for images in (x, x.flip(3)))
+    for task in TASKS:
+        assert maps[task].shape == (2, 12, 12)
+        np.testing.assert_allclose(turned[task], maps[task][..., ::-1], atol=1e-6)
+        if task == "age":  # the class that is explained may differ between a picture and its mirror image
+            np.testing.assert_allclose(maps[task], 0.5 * (own[task] + mirrored[task][..., ::-1]), atol=1e-6)
 
 
 def test_gradcam_needs_one_forward_pass_for_all_tasks():
