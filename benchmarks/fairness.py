@@ -2,7 +2,7 @@
 
     python -m benchmarks.fairness PREPARED --run DIR [--epochs 20] [--split val] [--threads N]
 
-Trains the default recipe for --epochs, once plainly and once with each of balanced sampling, group DRO and an adversary,
+Trains the default recipe for --epochs, once plainly and once with balanced sampling, group DRO and an adversary each,
 the same faces and seed, and evaluates each on bare faces and a mix of masks. Groups: annotated ethnicity by gender. One
 line per variant, mask and task: the figure over all faces, the worst group with its n and 95 % interval, and both as
 change against the plain run. Run it again to go on where it was stopped.
@@ -31,7 +31,7 @@ MASKS = ("none", "mixed")
 
 def with_groups(faces: Faces) -> Faces:
     """Faces with the column 'group': 'black female'."""
-    names = [TASKS[task].target.names for task in ("ethnicity", "gender")]  # type: ignore[union-attr]
+    names = [TASKS[task].target.names for task in ("ethnicity", "gender")]
     known = faces.table[["ethnicity", "gender"]].dropna().astype(int)
     group = known.apply(lambda row: f"{names[0][row['ethnicity']]} {names[1][row['gender']]}", axis=1)
     return replace(faces, table=faces.table.assign(group=group, everyone="all"))
