@@ -117,23 +117,30 @@ class Surface:
         middle = area.size // 2
         return area > 0.02 * np.partition(np.abs(area), middle, axis=None)[middle]
 
+    def _blocks(self) -> list[tuple[int, int, int, int]]:
+        """Blocks of cells that face the camera: rows and columns of their outer points, the last column exclusive."""
+        padded = np.zeros((ROWS - 1, COLUMNS + 1), np.int8)
+        padded[:, 1:-1] = self.facing
+        turns = np.flatnonzero(np.diff(padded.ravel()))
+        blocks: list[tuple[int, int, int, int]] = []
+        for start, end in zip(turns[::2] + 1, turns[1::2] + 1, strict=True):  # a run of cells in a row
+            row, first, last = int(start) // (COLUMNS + 1), int(start) % (COLUMNS + 1) - 1, int(end) % (COLUMNS + 1)
+            if blocks and blocks[-1][1:] == (row, first, last):  # goes on from the row above
+                blocks[-1] = (blocks[-1][0], row + 1, first, last)
+            else:
+                blocks.append((row, row + 1, first, last))
+        return blocks
+
     def coverage(self, low: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """(height, width) uint8 0..255 from pixel `low` (x, y): how much of each the side facing the camera covers."""
         scale = 4 if max(shape) <= 256 else 2
         canvas = np.zeros((shape[0] * scale, shape[1] * scale), np.uint8)
         corners = np.rint(((self.grid[..., :2] - (low - 0.5)) * scale - 0.5) * 8)
         corners = np.clip(corners, -(2**18), 2**18).astype(np.int32)
-        if self.open:
-            rim = [corners[0], corners[1:, -1], corners[-1, -2::-1], corners[-2:0:-1, 0]]
+        for top, bottom, first, last in self._blocks():
+            right, left = corners[top + 1 : bottom, last - 1], corners[top + 1 : bottom, first][::-1]
+            rim = [corners[top, first:last], right, corners[bottom, first:last][::-1], left]
             cv2.fillPoly(canvas, [np.concatenate(rim)], 255, shift=3)
-        else:
-            padded = np.zeros((ROWS - 1, COLUMNS + 1), bool)
-            padded[:, 1:-1] = self.facing
-            turns = np.flatnonzero(padded.ravel()[1:] != padded.ravel()[:-1])
-            for start, end in zip(turns[::2] + 1, turns[1::2] + 1, strict=True):  # each run of cells in a row
-                row, first, last = start // (COLUMNS + 1), start % (COLUMNS + 1) - 1, end % (COLUMNS + 1)
-                run = [corners[row, first:last], corners[row + 1, first:last][::-1]]
-                cv2.fillPoly(canvas, [np.concatenate(run)], 255, shift=3)
         return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA)
 
     def coordinates(
