@@ -90,7 +90,9 @@ def _summary(model: MaskMTL, assessment: Assessment) -> str:
         parts.append(f"{mask_name(mask)}: {', '.join(values)}")
     colour = "grey" if model.input_channels == 1 else "colour"
     block = " and non-local block" if model.config["nonlocal_block"] else ""
-    encoder = {"fig1": "figure 1 of the paper", "resnet18": "ResNet-18"}.get(model.config["encoder"], "compact encoder")
+    encoder = {"fig1": "figure 1 of the paper", "conv3": "the paper's three layers"}.get(
+        model.config["encoder"], f"{model.config['encoder']} encoder"
+    )
     network = f"{encoder}, {model.config['sharing']} sharing{block}, {model.input_size} px {colour}"
     return f"{network}; test {'; '.join(parts)}"
 

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_machine(sub)
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
-    sub.add_argument("--encoder", help="fig1 (default), compact or resnet18", **given)
+    sub.add_argument("--encoder", help="fig1 (default), conv3, compact or resnet18", **given)
     sub.add_argument("--size", type=int, help="px of the pictures, for resnet18 (default 224)", **given)
     sub.add_argument(
         "--mirror", action="store_true", help="answer with the mean for a picture and its mirror image", **given

@@ -33,7 +33,17 @@ class Recipe:
 
 
 _SETTINGS = TrainConfig(
-    channels=3, draws=0, epochs=24, batch_size=128, lr=2e-3, age_loss="distribution", average=0.998, precision="bf16"
+    encoder="conv3",
+    channels=3,
+    mirror=True,
+    draws=0,
+    epochs=30,
+    batch_size=128,
+    lr=2e-3,
+    age_loss="distribution",
+    mixup=0.2,
+    average=0.998,
+    precision="bf16",
 )
 _BARE, _MASKED = replace(_SETTINGS, masks=("none",)), replace(_SETTINGS, masks=("none", "mixed"))
 _RESNET = replace(_BARE, encoder="resnet18", sharing="hard", nonlocal_block=False)

@@ -121,7 +121,9 @@ def line(entry: Entry, row: Recipe, found: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "recipe": entry.name,
         "method": published.method if published else "",
-        "encoder": {"fig1": "MaskMTL", "resnet18": "ResNet-18"}.get(row.config.encoder, row.config.encoder),
+        "encoder": {"conv3": "MaskMTL", "fig1": "MaskMTL (figure 1)", "resnet18": "ResNet-18"}.get(
+            row.config.encoder, row.config.encoder
+        ),
         "size": found["size"],
         "mask": row.mask,
         "protocol": entry.protocol,

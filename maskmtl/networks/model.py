@@ -26,7 +26,7 @@ class MaskMTL(nn.Module):
         sharing: 'hard', 'hierarchical', or 'soft': a whole network per task, tied by tie().
         nonlocal_block: between encoder and heads.
         channels: 1 (grey) or 3 (RGB).
-        encoder: 'fig1', 'compact' or 'resnet18'.
+        encoder: a name in ENCODERS.
         size: S, px; None for the encoder's own.
         mirror: in eval mode, answer with the mean of the outputs for a picture and its mirror image.
     """

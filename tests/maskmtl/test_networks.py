@@ -28,6 +28,8 @@ def test_the_count_of_the_nonlocal_block():
         ("fig1", "hard", 48, (192, 24, 24)),
         ("fig1", "soft", 48, (192, 24, 24)),
         ("fig1", "hierarchical", 48, (192, 24, 24)),
+        ("conv3", "hard", 48, (144, 12, 12)),
+        ("conv3", "hierarchical", 48, (144, 12, 12)),
         ("compact", "hard", 48, (128, 12, 12)),
         ("compact", "soft", 48, (128, 12, 12)),
         ("compact", "hierarchical", 48, (128, 12, 12)),
@@ -51,6 +53,7 @@ def test_shapes(encoder, sharing, size, conv, channels):
 
 
 def test_the_compact_encoder_keeps_within_the_papers_size():
+    assert count_values(MaskMTL(TASKS, encoder="conv3", channels=3).encoder) == 280_912
     model = MaskMTL(TASKS, encoder="compact", channels=3)
     assert sum(p.numel() for p in model.encoder.parameters()) == 270_248 < 300_000
     model.eval()
@@ -145,7 +148,7 @@ def test_wrong_input_and_configuration_are_refused():
         MaskMTL(TASKS, channels=2)
     with pytest.raises(ValueError, match=r"encoder should be one of .*'resnet18'.*, got 'vgg'"):
         MaskMTL(TASKS, encoder="vgg")
-    with pytest.raises(ValueError, match="size should be 48 for the encoder of figure 1, got 64"):
+    with pytest.raises(ValueError, match="size should be 48 for the paper's encoders, got 64"):
         MaskMTL(TASKS, size=64)
     with pytest.raises(ValueError, match="size should be a multiple of 32 for a ResNet-18, got 48"):
         MaskMTL(TASKS, encoder="resnet18", sharing="hard", size=48)

@@ -40,8 +40,8 @@ def test_the_rows_are_the_papers():
     assert len(ROWS) == 11
     kinds = {name: (r.config.encoder, r.config.sharing, r.config.nonlocal_block) for name, r in RECIPES.items()}
     assert kinds["single"] == ("resnet18", "soft", False) and RECIPES["single"].config.tie == 0
-    assert kinds["maskmtl"] == kinds["maskmtl-bare"] == ("fig1", "hierarchical", True)
-    assert kinds["hierarchical"] == ("fig1", "hierarchical", False)
+    assert kinds["maskmtl"] == kinds["maskmtl-bare"] == ("conv3", "hierarchical", True)
+    assert kinds["hierarchical"] == ("conv3", "hierarchical", False)
     balancings = {
         name: RECIPES[name].config.balancing for name in ("fixed", "gradnorm", "uncertainty", "moo", "pareto")
     }
