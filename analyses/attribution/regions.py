@@ -1,0 +1,209 @@
+"""Which part of a face a map points at: regions from landmarks, and a map's energy in each."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from analyses.fairness.intervals import bootstrap_mean
+from maskmtl.masks.landmarks import POINTS
+
+REGIONS = ("mask", "eyes", "forehead", "nose", "mouth_chin", "cheeks", "hair_background")
+COLUMNS = ("face_id", "mask", "task", "method", "region", "positive", "negative", "share", "area", "lift")
+SAMPLES, ACROSS = 3, 600  # at least so many samples along the side of a pixel, and of the picture
+
+# A region is the convex hull of some landmarks of MediaPipe's face mesh, less the regions that follow it. Of a turned
+# face a hull follows the contour, where the mesh's own outlines fold inwards. Indices of the person's right, the middle
+# and the left.
+_HULLS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("cheeks", tuple(range(POINTS))),
+    (
+        "forehead",
+        (
+            *(109, 67, 103, 54, 21, 162, 156, 70, 63, 105, 66, 107, 55, 193),
+            *(10, 151, 9, 8, 168),
+            *(338, 297, 332, 284, 251, 389, 383, 300, 293, 334, 296, 336, 285, 417),
+        ),
+    ),
+    (
+        "mouth_chin",
+        (
+            *(97, 98, 206, 216, 212, 210, 169, 150, 149, 176, 148, 61, 32),
+            *(2, 164, 0, 17, 200, 199, 152),
+            *(326, 327, 426, 436, 432, 430, 394, 379, 378, 400, 377, 291, 262),
+        ),
+    ),
+    ("eyes", (70, 63, 105, 66, 107, 55, 193, 245, 244, 233, 232, 231, 230, 229, 228, 31, 35, 156)),
+    ("eyes", (300, 293, 334, 296, 336, 285, 417, 465, 464, 453, 452, 451, 450, 449, 448, 261, 265, 383)),
+    (
+        "nose",
+        (
+            *(193, 245, 188, 217, 209, 115, 48, 129, 64, 98, 97),
+            *(168, 6, 195, 5, 4, 1, 2),
+            *(417, 465, 412, 437, 429, 344, 278, 358, 294, 327, 326),
+        ),
+    ),
+)
+
+
+def face_regions(points: np.ndarray, side: int, alpha: np.ndarray | None = None) -> np.ndarray:
+    """How much of each pixel each of REGIONS takes, (R, side, side) float32 in 0..1; they sum to 1 in every pixel.
+
+    A partition of an aligned face: the mask first, by its own alpha; of what it leaves, the eyes with the brows, the
+    nose, the mouth and chin between the folds at their sides, the forehead from the brows to the mesh's upper edge,
+    which often lies below the hairline, the rest of the face as cheeks, and all around it, with ears, neck and a mask's
+    straps there. Glasses and beards count to the skin that they cover.
+
+    Args:
+        points: (468, >=2), x and y as fractions of the side; they may lie outside the picture.
+        side: of the result, px.
+        alpha: (side, side) in 0..1, what a mask hides of each pixel, as `Overlay.alpha`; None for a bare face.
+
+    Raises:
+        ValueError: for any other points, side or alpha.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.ndim != 2 or len(points) != POINTS or points.shape[1] < 2:
+        raise ValueError(f"points should be ({POINTS}, 2 or 3), one face's landmarks, got {points.shape}")
+    if not np.isfinite(points[:, :2]).all():
+        raise ValueError("points should be finite, got NaN or infinity")
+    if side < 1:
+        raise ValueError(f"side should be at least 1 px, got {side}")
+    samples = max(SAMPLES, -(-ACROSS // side))  # along a pixel's side
+    fine = samples * side
+    region = np.full((fine, fine), REGIONS.index("hair_background"))
+    for name, landmarks in _HULLS:
+        hull = cv2.convexHull(points[list(landmarks), :2].astype(np.float32))[:, 0]
+        region[_inside(hull.astype(float) * fine, fine)] = REGIONS.index(name)
+    row = np.arange(fine) // samples
+    pixel = side * row[:, None] + row
+    counts = np.bincount((len(REGIONS) * pixel + region).ravel(), minlength=len(REGIONS) * side * side)
+    shares = counts.reshape(side, side, len(REGIONS)).transpose(2, 0, 1) / samples**2
+    if alpha is not None:
+        alpha = np.asarray(alpha, dtype=float)
+        if alpha.shape != (side, side) or not ((alpha >= 0) & (alpha <= 1)).all():
+            got = f"{alpha.min()}..{alpha.max()}" if alpha.shape == (side, side) else alpha.shape
+            raise ValueError(f"alpha should be ({side}, {side}) in 0..1, got {got}: make regions at its own size")
+        shares = shares * (1 - alpha)
+        shares[REGIONS.index("mask")] = alpha
+    return shares.astype(np.float32)
+
+
+def _inside(hull: np.ndarray, side: int) -> np.ndarray:
+    """Corners (K, 2) of a convex shape, px -> (side, side) bool, the pixels whose centres it holds."""
+    centre = np.arange(side) + 0.5
+    (x0, y0), (x1, y1) = hull.T[..., None], np.roll(hull, -1, axis=0).T[..., None]
+    crosses = (np.minimum(y0, y1) <= centre) & (centre < np.maximum(y0, y1))  # edges x rows
+    x = x0 + np.divide(centre - y0, y1 - y0, out=np.zeros(crosses.shape), where=crosses) * (x1 - x0)
+    left, right = np.where(crosses, x, np.inf).min(axis=0), np.where(crosses, x, -np.inf).max(axis=0)
+    return (left[:, None] <= centre) & (centre < right[:, None])
+
+
+def on_grid(regions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Area averages on another grid over the same picture: (..., H, W) -> (..., h, w) float32, finer or coarser.
+
+    Shares that sum to 1 in every pixel still do in every cell.
+    """
+    if regions.ndim < 2 or 0 in regions.shape[-2:] or len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"regions should be (..., H, W) and shape (h, w), at least 1, got {regions.shape} and {shape}")
+    down, across = (_averages(*sizes) for sizes in zip(regions.shape[-2:], shape, strict=True))
+    return (down @ regions @ across.T).astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def _averages(size: int, cells: int) -> np.ndarray:
+    """(cells, size): the share that each pixel of a line has in each cell of equal width; rows sum to 1."""
+    edges, start = np.arange(cells + 1) / cells * size, np.arange(size)
+    overlap = np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start)
+    return overlap.clip(0) * (cells / size)
+
+
+def region_energy(
+    values: np.ndarray,
+    regions: np.ndarray,
+    face_id: Sequence[str],
+    *,
+    mask: str | Sequence[str],
+    task: str | Sequence[str],
+    method: str | Sequence[str],
+) -> pd.DataFrame:
+    """How much of each map lies in each region, tidy: one row per map and region, with COLUMNS.
+
+    positive, negative: sums of the map's positive and negative part over the region, both >= 0, in the map's unit; over
+        regions, positive - negative adds up to the map's sum.
+    share: of the map's positive energy, 0..1; NaN in every region of a map that has none: it points nowhere.
+    area: the region's share of the picture, 0..1.
+    lift: share / area: 1 is what a map without preference gives; NaN for a region that the picture does not show. The
+        smaller the area, the less a lift says.
+
+    Args:
+        values: (B, h, w) signed raw maps.
+        regions: (B, R, h, w), each face's own `face_regions` `on_grid` of the maps.
+        face_id: B ids.
+        mask, task, method: one text for all maps, or B; mask is 'none' for bare faces.
+
+    Raises:
+        ValueError: for shapes that do not fit, values that are not finite, regions that do not sum to 1.
+    """
+    values, regions = np.asarray(values), np.asarray(regions)
+    n = len(values)
+    if values.ndim != 3 or regions.shape != (n, len(REGIONS), *values.shape[1:]):
+        raise ValueError(
+            f"values and regions should be (B, h, w) and (B, {len(REGIONS)}, h, w), "
+            f"got {values.shape} and {regions.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("values should be finite, got NaN or infinity")
+    if not np.allclose(regions.sum(axis=1), 1, rtol=0, atol=1e-5):
+        raise ValueError("regions should sum to 1 in every cell, as face_regions and on_grid make them")
+
+    def inside(energy: np.ndarray) -> np.ndarray:
+        return np.einsum("bhw,brhw->br", energy, regions, dtype=float)
+
+    positive, negative = inside(np.maximum(values, 0)), inside(np.maximum(-values, 0))
+    area = regions.mean(axis=(2, 3), dtype=float)
+    total = positive.sum(axis=1, keepdims=True)
+    share = np.divide(positive, total, out=np.full_like(positive, np.nan), where=total > 0)
+    lift = np.divide(share, area, out=np.full_like(share, np.nan), where=area > 0)
+
+    labels = {"face_id": face_id, "mask": mask, "task": task, "method": method}
+    measures = {"positive": positive, "negative": negative, "share": share, "area": area, "lift": lift}
+    return pd.DataFrame(
+        {
+            **{name: np.repeat(_per_map(name, given, n), len(REGIONS)) for name, given in labels.items()},
+            "region": np.tile(np.array(REGIONS, object), n),
+            **{name: found.ravel() for name, found in measures.items()},
+        }
+    )
+
+
+def _per_map(name: str, given: str | Sequence[str], n: int) -> np.ndarray:
+    found = np.asarray(given, dtype=object)
+    if found.shape not in ((), (n,)) or (name == "face_id" and found.shape == ()):
+        raise ValueError(f"{name} should be one for each of {n} maps, got {found.shape}")
+    return np.broadcast_to(found, n)
+
+
+def mask_leakage(energy: pd.DataFrame, by: Sequence[str] = (), *, seed: int) -> pd.DataFrame:
+    """How strongly maps of masked faces point at the mask: task, method, `by`, lift, ci_low, ci_high, n, silent.
+
+    lift is the mean over n faces of their lift on the region 'mask', with a 95 % bootstrap interval over faces; of a
+    face under several masks, the mean over these counts, unless `by` has 'mask'. Above 1, more of the positive evidence
+    lies on the mask than its area explains; that alone does not show that the prediction depends on it. Faces whose
+    maps have no positive evidence are in `silent`, not in n; faces whose mask the picture does not show are in neither.
+
+    `energy` is the table of `region_energy`, with the columns in `by`, such as a face's group, joined to it.
+    """
+    usable = sorted(set(energy).difference(COLUMNS) | {"mask"})
+    if unknown := [name for name in by if name not in usable]:
+        raise ValueError(f"by should be columns of the table, of {usable}, got {unknown[0]!r}")
+    keys = ["task", "method", *by]
+    masked = energy[(energy["region"] == "mask") & (energy["mask"] != "none") & (energy["area"] > 0)]
+    faces = masked.groupby([*keys, "face_id"], observed=True, dropna=False)["lift"].mean().reset_index()
+    rows = []
+    for key, of_group in faces.groupby(keys, observed=True, dropna=False):
+        known = of_group["lift"].dropna()
+        rows.append((*key, known.mean(), *bootstrap_mean(known, seed), len(known), len(of_group) - len(known)))
+    return pd.DataFrame(rows, columns=[*keys, "lift", "ci_low", "ci_high", "n", "silent"])
