@@ -107,7 +107,7 @@ def page() -> None:
         f"{map_name(method)} at {layers}, {reading.grid()} values over the crop, "
         "enlarged; both faces of a task share one colour scale. Colour marks what raises the score of the answer named "
         "under it; what lowers it stands only in the map values. Bands along the border come in part from the "
-        "network's zero padding. Grad-CAM averages gradients over the whole face, which heads that read places apart do "
+        "network's zero padding. Grad-CAM averages gradients over the whole face; heads that read places apart do "
         "not: compare it with HiResCAM. A map shows association in this model, not a cause."
     )
     show_downloads(reading, model)
