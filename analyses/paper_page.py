@@ -9,7 +9,7 @@ come from the test split; faces are shown from the composite demo set alone, whi
 import argparse
 import base64
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -27,6 +27,7 @@ from maskmtl.inference import predict, to_input
 from maskmtl.manifest import Faces, load_faces, open_faces
 from maskmtl.metrics import wilson
 from maskmtl.networks import MaskMTL
+from maskmtl.page import html_page, html_table
 from maskmtl.tasks import Classes
 
 # Table 3 as printed: precision, recall, F1 on masked faces
@@ -67,13 +68,6 @@ def _image(picture: np.ndarray, text: str) -> str:
     return f'<figure><img src="data:image/png;base64,{source}" alt="{shown}"><figcaption>{shown}</figcaption></figure>'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    def tr(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return f'<div class="wide"><table>{tr(head, "th")}{"".join(tr(row, "td") for row in rows)}</table></div>'
-
-
 def confusion_tables(found: Assessment) -> Iterator[str]:
     for task, of_mask in found.confusions.items():
         names = found.class_names(task)
@@ -86,7 +80,7 @@ def confusion_tables(found: Assessment) -> Iterator[str]:
                 [name, *(f"{count:,} ({share:.0%})" for count, share in zip(*pair, strict=True))]
                 for name, pair in zip(names, zip(counts, shares, strict=True), strict=True)
             ]
-            yield _table(["annotated \\ predicted", *names], rows)
+            yield html_table(["annotated \\ predicted", *names], rows)
 
 
 def class_tables(found: Assessment) -> Iterator[str]:
@@ -96,22 +90,23 @@ def class_tables(found: Assessment) -> Iterator[str]:
         for row in scores_in_words(scores).itertuples():
             printed = PAPER_TABLE_3[str(task), row[1]]
             rows.append([row[1], *(f"{p:.0%} → {o}" for p, o in zip(printed, row[2:5], strict=True)), row[5]])
-        yield _table(["class", "precision", "recall", "F1", "n"], rows)
+        yield html_table(["class", "precision", "recall", "F1", "n"], rows)
 
 
-def attention(model: MaskMTL, demo: Faces, mask: str, method: str = "hirescam") -> Iterator[str]:
+def attention(model: MaskMTL, demo: Faces, mask: str) -> Iterator[str]:
     """Figure 2: a map per task for a few faces, bare and masked on one scale."""
     rows = np.linspace(0, len(demo) - 1, SHOWN).round().astype(int)
     for i in rows:
         name = str(demo.table["face_id"].iloc[i])
         variants = [demo.images[i], wear(demo.images[i], demo.landmarks.points[i], name, mask, 0)]
-        maps = explain(model, to_input(np.stack(variants), model), method=method)
+        maps = explain(model, to_input(np.stack(variants), model), method="hirescam")
         cells = []
         for task, values in maps.values.items():
             scale = map_scale(*values)
             for variant, of_variant, worn in zip(variants, values, ("bare", mask), strict=True):
                 cells.append(_image(map_overlay(variant, of_variant, scale=scale), f"{task}, {worn}"))
         yield f'<div class="faces">{"".join(cells)}</div>'
+    yield f"<p>HiResCAM at {html.escape(', '.join(sorted(set(maps.layers.values()))))}.</p>"
 
 
 def cases(model: MaskMTL, demo: Faces, mask: str) -> Iterator[str]:
@@ -134,10 +129,8 @@ def cases(model: MaskMTL, demo: Faces, mask: str) -> Iterator[str]:
             yield f'<div class="faces">{"".join(cells)}</div>' if cells else "<p>None among the demo faces.</p>"
 
 
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem auto;max-width:70rem;padding:0 1rem}"
-    ".wide{overflow-x:auto}table{border-collapse:collapse}td,th{padding:.25rem .6rem;border-bottom:1px solid #ccc;"
-    "text-align:left}.faces{display:flex;flex-wrap:wrap;gap:.6rem;margin-bottom:1rem}figure{margin:0;width:9rem}"
+_STYLE = (
+    ".faces{display:flex;flex-wrap:wrap;gap:.6rem;margin-bottom:1rem}figure{margin:0;width:9rem}"
     "img{width:100%;display:block}figcaption{font-size:.85rem}"
 )
 
@@ -149,23 +142,13 @@ def page(model: MaskMTL, found: Assessment, demo: Faces, mask: str, split: str) 
         ("Figure 2: where each task looks", attention(model, demo, mask)),
         ("Figure 3: success and failure", cases(model, demo, mask)),
     ]
-    body = "\n".join(f"<h2>{title}</h2>\n" + "\n".join(parts) for title, parts in sections)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>The paper's tables and figures from {html.escape(model.name)}</title><style>{STYLE}</style></head><body>
-<h1>The paper's tables and figures from {html.escape(model.name)}</h1>
-<p>Faces of the {html.escape(split)} split, mask: {html.escape(mask_name(mask))}. {CONTRADICTION}</p>
-<p>Maps are HiResCAM at {html.escape(", ".join(sorted({str(layer) for layer in _layers(model)})))}: association in this
-model, not a cause. Faces shown are composites and show nobody; the model may have seen their sources. Labels are
-annotations, not identities. The ethnicity head is for audit and research, never for deciding about a person.</p>
-{body}
-</body></html>
-"""
-
-
-def _layers(model: MaskMTL) -> Iterator[str]:
-    wanted = {model.map_layer(task) for task in model.specs}
-    return (name for name, module in model.named_modules() if module in wanted)
+    shown = f"Faces of the {html.escape(split)} split, mask: {html.escape(mask_name(mask))}."
+    introduction = f"""<p>{shown} {CONTRADICTION}</p>
+<p>Maps show association in this model, not a cause. Faces shown are composites and show nobody; the model may have seen
+their sources. Labels are annotations, not identities. The ethnicity head is for audit and research, never for deciding
+about a person.</p>"""
+    body = [f"<h2>{title}</h2>\n" + "\n".join(parts) for title, parts in sections]
+    return html_page(f"The paper's tables and figures from {model.name}", "\n".join([introduction, *body]), _STYLE)
 
 
 def main() -> None:

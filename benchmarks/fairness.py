@@ -9,7 +9,6 @@ change against the plain run. Run it again to go on where it was stopped.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from analyses.fairness import group_table
 from maskmtl.checkpoint import load_model
 from maskmtl.evaluation import choose
 from maskmtl.fairness import FAIRNESS
+from maskmtl.files import write_text
 from maskmtl.inference import predict
 from maskmtl.manifest import Faces, load_faces
 from maskmtl.recipes import RECIPES
@@ -37,7 +37,7 @@ def with_groups(faces: Faces) -> Faces:
     return replace(faces, table=faces.table.assign(group=group, everyone="all"))
 
 
-def figures(run: Path, faces: Faces, name: str) -> list[dict[str, object]]:
+def figures(run: Path, faces: Faces, name: str) -> pd.DataFrame:
     model = load_model(run, "cpu")
     predictions = predict(model, faces, masks=list(MASKS))
     groups, everyone = (group_table(predictions, faces.table, by) for by in ("group", "everyone"))
@@ -62,7 +62,7 @@ def figures(run: Path, faces: Faces, name: str) -> list[dict[str, object]]:
                 "worst_n": worst["n"],
             }
         )
-    return lines
+    return pd.DataFrame(lines)
 
 
 def main() -> None:
@@ -75,9 +75,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     faces = load_faces(args.prepared)
-    lines: list[dict[str, object]] = []
-    for fairness in FAIRNESS:
-        folder, found = args.run / fairness, args.run / f"{fairness}-{args.split}.json"
+    tables = {fairness: args.run / f"{fairness}-{args.split}.csv" for fairness in FAIRNESS}
+    for fairness, found in tables.items():
+        folder = args.run / fairness
         config = replace(RECIPES["default"].config, epochs=args.epochs, fairness=fairness)
         if not found.is_file():
             resume = (folder / "config.json").is_file()
@@ -90,9 +90,8 @@ def main() -> None:
                 log=lambda line: print(line["epoch"]),
             )
             chosen = with_groups(choose(faces, str(folder), args.split))
-            found.write_text(json.dumps(figures(folder, chosen, fairness), indent=2))
-        lines += json.loads(found.read_text())
-    table = pd.DataFrame(lines)
+            write_text(found, figures(folder, chosen, fairness).to_csv(index=False))
+    table = pd.concat([pd.read_csv(found) for found in tables.values()])
     plain = table[table["variant"] == "none"].set_index(["mask", "task"])
     at = pd.MultiIndex.from_frame(table[["mask", "task"]])
     for column in ("all", "worst"):

@@ -27,6 +27,7 @@ from maskmtl.files import write_array, write_json
 from maskmtl.inference import predict
 from maskmtl.manifest import Faces, Pixels, load_faces
 from maskmtl.masks import MIXED, mask_seed, overlay
+from maskmtl.metrics import errors
 from maskmtl.photo import shrink
 from maskmtl.tasks import TASKS, Classes
 from maskmtl.training import TrainConfig, train
@@ -87,16 +88,6 @@ def masked_and_bare(faces: Faces, masked: np.ndarray, naked: np.ndarray) -> Face
     both = faces.select(np.tile(np.arange(len(faces)), 2))
     table = both.table.assign(face_id=[f"{i}-{k}" for k in ("masked", "bare") for i in faces.table["face_id"]])
     return replace(both, table=table, images=Pixels(np.concatenate([masked, naked])))
-
-
-def errors(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Per task and labelled face: 0 or 1 for classes, years for age."""
-    found = {}
-    for task, part in predictions[predictions["y_true"].notna()].groupby("task", sort=False):
-        y, guess = part["y_true"].to_numpy(), part["y_pred"].to_numpy()
-        classes = isinstance(TASKS[str(task)].target, Classes)
-        found[str(task)] = (y != guess).astype(float) if classes else np.abs(y - guess)
-    return found
 
 
 def report(wrong: dict[tuple[str, str], dict[str, np.ndarray]], seed: int) -> list[dict[str, Any]]:

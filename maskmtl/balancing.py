@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
@@ -101,7 +102,9 @@ class WeightedGradients(Balancing):
             for parameter, gradient in zip(own, found[len(shared) :], strict=True):
                 _add(parameter, gradient)
         unit = self._unit.to(losses.device)
-        gramian = torch.stack([torch.stack([_inner(a, b) for b in per_task]) for a in per_task])
+        gramian = torch.zeros(len(losses), len(losses), device=losses.device)
+        for i, j in combinations_with_replacement(range(len(losses)), 2):
+            gramian[i, j] = gramian[j, i] = _inner(per_task[i], per_task[j])
         gramian = (gramian / unit / unit[:, None]).double()
         weights = self._weigh(gramian, (losses.detach() / unit).double()).to(losses) / unit
         for weight, of_task in zip(weights, per_task, strict=True):

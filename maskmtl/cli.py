@@ -290,7 +290,7 @@ def _train(args: argparse.Namespace) -> None:
             train(
                 faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
                 cache=Path(args.faces) / "variants", stop=asked, log=_log_epoch,
-                progress=lambda p: bar((p.epoch - 1) * p.batches + p.batch, p.epochs * p.batches),
+                progress=lambda p: bar(p.done, p.total),
             )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
@@ -320,7 +320,7 @@ def _table(args: argparse.Namespace) -> None:
 
         def progress(name: str, p: Progress) -> None:
             bar.text(name)
-            bar((p.epoch - 1) * p.batches + p.batch, p.epochs * p.batches)
+            bar(p.done, p.total)
 
         try:
             found = table.make(

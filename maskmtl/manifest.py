@@ -45,10 +45,9 @@ class Pixels:
         """One image for an integer, else a stack of them; a copy, so that the mapped pages can be given back."""
         found = np.array(self._images[self._rows[key]])
         mapped = self._images.base
+        # what was read counts as this process's memory until the system wants it
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(
-                mmap.MADV_DONTNEED
-            )  # what was read counts as this process's memory until the system wants it
+            mapped.madvise(mmap.MADV_DONTNEED)
         return found
 
     def __iter__(self) -> Iterator[np.ndarray]:

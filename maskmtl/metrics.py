@@ -120,6 +120,15 @@ def has_classes(predictions: pd.DataFrame) -> bool:
     return "probabilities" in predictions and bool(predictions["probabilities"].notna().any())
 
 
+def errors(predictions: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Per task of a predictions table, for each labelled face: 0 or 1 for classes, else the absolute error."""
+    found = {}
+    for task, rows in predictions[predictions["y_true"].notna()].groupby("task", sort=False):
+        y, guess = rows["y_true"].to_numpy(float), rows["y_pred"].to_numpy(float)
+        found[str(task)] = (y != guess).astype(float) if has_classes(rows) else np.abs(y - guess)
+    return found
+
+
 def summary(predictions: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
     """The headline scores of one model, per mask: {mask: {<task>_accuracy or <task>_mae, <task>_n, ..., n}}.
 

@@ -17,8 +17,9 @@ from maskmtl.evaluation import choose
 from maskmtl.files import write_json, write_text
 from maskmtl.inference import predict
 from maskmtl.manifest import load_faces
-from maskmtl.metrics import wilson
-from maskmtl.recipes import RECIPES, ROWS, Recipe, recipe
+from maskmtl.metrics import errors, wilson
+from maskmtl.page import html_page, html_table
+from maskmtl.recipes import ROWS, Recipe, recipe
 from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TASKS, Classes
 from maskmtl.training import Progress, train
@@ -92,15 +93,14 @@ def figures(faces_folder: Path, run: Path, entry: Entry, row: Recipe, device: to
     faces = choose(load_faces(faces_folder, entry.protocol), str(run), "test")
     predictions = predict(model, faces, masks=[row.mask], seed=entry.seed)
     found: dict[str, Any] = {}
-    for task, part in predictions[predictions["y_true"].notna()].groupby("task", sort=False):
-        y, guess = part["y_true"].to_numpy(), part["y_pred"].to_numpy()
-        if isinstance(TASKS[str(task)].target, Classes):
-            value, (low, high) = float((y == guess).mean()), wilson(int((y == guess).sum()), len(y))
+    for task, wrong in errors(predictions).items():
+        if isinstance(TASKS[task].target, Classes):
+            hits = int((wrong == 0).sum())
+            value, (low, high) = hits / len(wrong), wilson(hits, len(wrong))
         else:
-            wrong = np.abs(y - guess)
             value, reach = float(wrong.mean()), 1.96 * float(wrong.std(ddof=1)) / np.sqrt(len(wrong))
             low, high = value - reach, value + reach
-        found[str(task)] = {"value": value, "low": float(low), "high": float(high), "n": len(y)}
+        found[task] = {"value": value, "low": float(low), "high": float(high), "n": len(wrong)}
     epochs = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
     seconds = sum(epoch["seconds"] for epoch in epochs)
     return {
@@ -180,21 +180,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 def page(table: pd.DataFrame) -> str:
     """The table as a page of its own."""
-
-    def tr(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "\n".join(tr(row, "td") for row in _cells(table))
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;max-width:80rem}div{overflow-x:auto}"
-        "table{border-collapse:collapse}td,th{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:left}"
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>The paper\'s table</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{style}</style></head><body>\n'
-        f"<h1>The paper's table, paper and ours</h1>\n<div><table>\n{tr(_HEAD, 'th')}\n{body}\n</table></div>\n"
-        f"<p>{html.escape(NOTE)}</p>\n</body></html>\n"
-    )
+    body = f"{html_table(_HEAD, _cells(table))}\n<p>{html.escape(NOTE)}</p>"
+    return html_page("The paper's table, paper and ours", body)
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
@@ -203,6 +190,3 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     write_text(folder / "table.csv", table.to_csv(index=False))
     write_text(folder / "table.md", markdown(table))
     write_text(folder / "table.html", page(table))
-
-
-__all__ = ["RECIPES", "Entry", "make", "markdown", "page", "plan", "write"]

@@ -131,6 +131,15 @@ class Progress:
     batches: int
     loss: float
 
+    @property
+    def done(self) -> int:
+        """Batches of the whole run so far."""
+        return (self.epoch - 1) * self.batches + self.batch
+
+    @property
+    def total(self) -> int:
+        return self.epochs * self.batches
+
 
 def train(
     faces: Faces,
@@ -213,10 +222,11 @@ def train(
         balance.start(epoch)
         waited: list[float] = []
         for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size), waited)):
+            done = (epoch - 1) * steps + step
             x = as_tensor(images, config.channels)
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(config, ((epoch - 1) * steps + step) / (config.epochs * steps))
+                group["lr"] = learning_rate(config, done / (config.epochs * steps))
             share = float(rng.beta(config.mixup, config.mixup)) if config.mixup else 1.0
             y = {name: labels[torch.from_numpy(rows)] for name, labels in y_train.items()}
             x = x.to(device)
@@ -236,7 +246,7 @@ def train(
                 (config.tie * model.tie()).backward()
             optimiser.step()
             if config.average:
-                _follow(kept, model, min(config.average, (done := (epoch - 1) * steps + step) / (done + 20)))
+                _follow(kept, model, min(config.average, done / (done + 20)))
             for name, value in losses.items():
                 totals[name] += value.item() * len(rows) / len(order)
             if progress is not None:

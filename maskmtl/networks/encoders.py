@@ -9,7 +9,6 @@ from collections import OrderedDict
 from typing import ClassVar, Protocol
 
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 SLOPE = 0.3
@@ -187,8 +186,10 @@ class ResNet18(nn.Module):
         super().__init__()
         if size < 32 or size % 32:
             raise ValueError(f"size should be a multiple of 32 for a ResNet-18, got {size}")
+        from torchvision.models import resnet18  # here: it takes as long to import as half of torch
+
         self.side = size // 32
-        net = torchvision.models.resnet18(weights=None)
+        net = resnet18(weights=None)
         if channels != 3:
             net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         layers = [(name, layer) for name, layer in net.named_children() if name not in ("avgpool", "fc")]

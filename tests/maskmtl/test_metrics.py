@@ -8,6 +8,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from maskmtl.metrics import (
     accuracy,
     confusion,
+    errors,
     has_classes,
     macro_f1,
     mae,
@@ -145,3 +146,10 @@ def test_a_task_has_classes_if_it_has_probabilities():
     assert has_classes(predictions[predictions["task"] == "gender"])
     assert not has_classes(predictions[predictions["task"] == "age"])
     assert not has_classes(predictions.drop(columns="probabilities"))
+
+
+def test_errors_per_labelled_face():
+    rows = [("gender", 0, 1, [0.4, 0.6]), ("gender", 1, 1, [0.1, 0.9]), ("gender", np.nan, 1, [0.1, 0.9])]
+    rows += [("age", 30, 33.5, None), ("age", 8, 5, None)]
+    found = errors(pd.DataFrame(rows, columns=["task", "y_true", "y_pred", "probabilities"]))
+    assert {task: wrong.tolist() for task, wrong in found.items()} == {"gender": [1, 0], "age": [3.5, 3]}

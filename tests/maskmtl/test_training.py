@@ -37,6 +37,19 @@ def run(small, tmp_path_factory):
     return train(small, tmp_path_factory.mktemp("runs") / "whole", QUICK)
 
 
+def resumed(faces, folder, config):
+    """The last state of a run that was stopped in its second epoch and went on."""
+    calls = iter(range(100))
+    with pytest.raises(Stopped, match="stopped in epoch 2; 1 whole epochs are saved"):
+        train(faces, folder, config, stop=lambda: next(calls) == 2)
+    return load_tensors(train(faces, folder, resume=True) / "last.safetensors")
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
 def test_a_run_folder_has_what_rebuilds_and_explains_the_model(run, small):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
@@ -55,14 +68,9 @@ def test_a_run_folder_has_what_rebuilds_and_explains_the_model(run, small):
 
 
 def test_a_run_that_was_stopped_resumes_to_the_same_weights(run, small, tmp_path):
-    calls = iter(range(100))
-    with pytest.raises(Stopped, match="stopped in epoch 2; 1 whole epochs are saved"):
-        train(small, tmp_path / "run", QUICK, stop=lambda: next(calls) == 2)
-    train(small, tmp_path / "run", resume=True)
-    for name in ("last.safetensors", "model.safetensors"):
-        whole, resumed = load_tensors(run / name), load_tensors(tmp_path / "run" / name)
-        assert whole.keys() == resumed.keys()
-        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert_same(load_tensors(run / "last.safetensors"), resumed(small, tmp_path / "run", QUICK))
+    name = "model.safetensors"
+    assert_same(load_tensors(run / name), load_tensors(tmp_path / "run" / name))
 
 
 def test_fresh_masks_are_new_each_epoch_and_the_same_after_a_stop(small, tmp_path, monkeypatch):
@@ -74,23 +82,15 @@ def test_fresh_masks_are_new_each_epoch_and_the_same_after_a_stop(small, tmp_pat
     first, second = (np.concatenate(seen[i : i + 2]) for i in (0, 2))
     assert first.shape == second.shape == (30, 64, 64, 3)
     assert not {face.tobytes() for face in first} & {face.tobytes() for face in second}
-    calls = iter(range(100))
-    with pytest.raises(Stopped):
-        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
-    train(small, tmp_path / "run", resume=True)
-    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    whole = load_tensors(tmp_path / "whole" / "last.safetensors")
+    assert_same(whole, resumed(small, tmp_path / "run", config))
 
 
 def test_what_balancing_and_averaging_remember_survives_a_stop(small, tmp_path):
     config = replace(QUICK, balancing="gradnorm", average=0.9, mixup=0.5, age_loss="distribution")
     train(small, tmp_path / "whole", config)
-    calls = iter(range(100))
-    with pytest.raises(Stopped):
-        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
-    train(small, tmp_path / "run", resume=True)
-    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    whole = load_tensors(tmp_path / "whole" / "last.safetensors")
+    assert_same(whole, resumed(small, tmp_path / "run", config))
     assert not torch.equal(whole["aside.balancing.weights"], torch.ones(3))
     kept = load_tensors(tmp_path / "whole" / "model.safetensors")
     assert torch.equal(kept["encoder.conv1.weight"], whole["average.encoder.conv1.weight"])
@@ -122,13 +122,8 @@ def test_mixed_faces_have_the_mixed_losses_of_both_labels(demo_faces):
 def test_a_run_that_minds_groups_resumes_to_the_same_weights(small, tmp_path, fairness):
     config = replace(QUICK, masks=("none",), fairness=fairness, mixup=0.3)
     train(small, tmp_path / "whole", config)
-    calls = iter(range(100))
-    with pytest.raises(Stopped):
-        train(small, tmp_path / "run", config, stop=lambda: next(calls) == 2)
-    train(small, tmp_path / "run", resume=True)
-    whole, resumed = (load_tensors(tmp_path / name / "last.safetensors") for name in ("whole", "run"))
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    whole = load_tensors(tmp_path / "whole" / "last.safetensors")
+    assert_same(whole, resumed(small, tmp_path / "run", config))
     load_model(tmp_path / "whole", "cpu")  # the network is as ever
 
 
