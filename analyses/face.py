@@ -3,26 +3,30 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+import torch
 
-from analyses.attribution import Attribution, explain
-from maskmtl.dataset import check_masks, wear
+from analyses.attribution import Attribution, explain, options_of
+from analyses.attribution.regions import face_regions, on_grid, region_energy
+from maskmtl.dataset import check_masks
 from maskmtl.inference import COLUMNS, to_input
+from maskmtl.masks import mask_seed, overlay
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes, TaskSpec
 
 
 @dataclass(frozen=True)
 class FaceReading:
-    """What `read_face` found; place i of `masks`, `images` and each map is one variant, the bare face first."""
+    """What `read_face` found; place i of `masks`, `images`, `regions` and each map is one variant, bare first."""
 
     masks: tuple[str, ...]
     images: np.ndarray  # (M, H, W, 3) uint8
+    regions: np.ndarray  # (M, R, H, W) float32, as face_regions gives them
     predictions: pd.DataFrame  # the table of maskmtl.inference.predict for this one face
-    attribution: Attribution
+    attributions: Mapping[str, Attribution]  # by method
     specs: Mapping[str, TaskSpec]
 
     def answer(self, task: str, mask: str) -> str:
@@ -63,28 +67,36 @@ class FaceReading:
         return pd.DataFrame({mask: self._result(task, mask)[1] for mask in self.masks}, index=list(target.names))
 
     def explained(self, task: str, mask: str) -> str:
-        """What the map of a variant explains: the name of the predicted class, or the task's own name for a value."""
-        index, target = int(self.attribution.index[task][self.masks.index(mask)]), self.specs[task].target
-        return target.names[index] if isinstance(target, Classes) else task
+        """What the maps of a variant explain: the name of the predicted class, or the task's own name for a value."""
+        target = self.specs[task].target
+        return target.names[int(self._result(task, mask)[0])] if isinstance(target, Classes) else task
 
-    def maps(self, task: str) -> dict[str, np.ndarray]:
+    def maps(self, task: str, method: str) -> dict[str, np.ndarray]:
         """Mask -> raw signed map (h, w)."""
-        return dict(zip(self.masks, self.attribution.values[task], strict=True))
-
-    def grid(self) -> str:
-        """The maps' own resolution: '24 × 24'."""
-        height, width = next(iter(self.attribution.values.values())).shape[1:]
-        return f"{height} × {width}"
+        return dict(zip(self.masks, self.attributions[method].values[task], strict=True))
 
     def map_table(self) -> pd.DataFrame:
-        """Raw map values, long: mask, task, explained, row, column, value."""
+        """Raw map values, long: method, mask, task, explained, row, column, value."""
         frames = []
-        for task in self.attribution.values:
-            for mask, values in self.maps(task).items():
-                row, column = np.indices(values.shape).reshape(2, -1)
-                of_map = {"mask": mask, "task": task, "explained": self.explained(task, mask)}
-                frames.append(pd.DataFrame({**of_map, "row": row, "column": column, "value": values.ravel()}))
+        for method, attribution in self.attributions.items():
+            for task in attribution.values:
+                for mask, values in self.maps(task, method).items():
+                    row, column = np.indices(values.shape).reshape(2, -1)
+                    of_map = {"method": method, "mask": mask, "task": task, "explained": self.explained(task, mask)}
+                    frames.append(pd.DataFrame({**of_map, "row": row, "column": column, "value": values.ravel()}))
         return pd.concat(frames, ignore_index=True)
+
+    def energy(self) -> pd.DataFrame:
+        """The table of `region_energy` for every map."""
+        ids = [str(self.predictions["face_id"].iloc[0])] * len(self.masks)
+        tables = [
+            region_energy(
+                values, on_grid(self.regions, values.shape[1:]), ids, mask=self.masks, task=task, method=method
+            )
+            for method, attribution in self.attributions.items()
+            for task, values in attribution.values.items()
+        ]
+        return pd.concat(tables, ignore_index=True)
 
     def _result(self, task: str, mask: str) -> tuple[float, list[float]]:
         rows = self.predictions[(self.predictions["task"] == task) & (self.predictions["mask"] == mask)]
@@ -98,33 +110,42 @@ def read_face(
     *,
     masks: Iterable[str] = ("none", "surgical"),
     seed: int = 0,
-    method: str = "gradcam",
+    methods: Iterable[str] = ("gradcam",),
     face_id: str | None = None,
     labels: Mapping[str, float] | None = None,
 ) -> FaceReading:
     """Predict and explain one aligned crop (H, H, 3) uint8 with landmarks (468, 3), bare and under `masks`.
 
-    Each map explains the answer given for its own variant; all of it comes from one forward pass. `seed` and `face_id`
-    draw the mask; face_id defaults to the crop's digest, so that the same picture gets the same mask. `labels` are
-    annotations by task, for the table. ValueError as from `overlay` and `to_input`.
+    Each map explains the answer given for its own variant; answers and the maps of the first of `methods` come from one
+    forward pass. `seed` and `face_id` draw the mask; face_id defaults to the crop's digest, so that the same picture
+    gets the same mask. `labels` are annotations by task, for the table. ValueError as from `overlay`, `to_input` and
+    `explain`, and where there is no method.
     """
-    masks = check_masks(("none", *masks))
+    masks, methods = check_masks(("none", *masks)), tuple(dict.fromkeys(methods))
+    if not methods:
+        raise ValueError("methods should name at least one of METHODS, got none")
     face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
-    images = np.stack([wear(crop, points, face_id, mask, seed) for mask in masks])
-    logits: dict[str, Tensor] = {}
-    hook = model.register_forward_hook(lambda module, inputs, output: logits.update(output))
-    try:
-        attribution = explain(model, to_input(images, model), method=method)  # its forward pass gives the answers too
-    finally:
-        hook.remove()
+    images, regions = [crop], [face_regions(points, len(crop))]
+    for mask in masks[1:]:
+        worn = overlay(crop, points, mask=mask, seed=mask_seed(seed, face_id, mask))
+        images.append(worn.image)
+        regions.append(face_regions(points, len(crop), worn.alpha))
+    x = to_input(np.stack(images), model)
+    given: dict[str, Any] = {"regions": on_grid(np.stack(regions), (model.input_size, model.input_size))}
+    attributions = {
+        method: explain(model, x, method=method, **{name: given[name] for name in options_of(method) if name in given})
+        for method in methods
+    }
+    logits = attributions[methods[0]].logits
     rows = []
     for task, spec in model.specs.items():
-        output, label = logits[task].detach().float(), (labels or {}).get(task, np.nan)
+        output, label = torch.from_numpy(logits[task]), (labels or {}).get(task, np.nan)
         values = spec.target.decode(output).tolist()
         p = spec.target.probabilities(output).tolist() if isinstance(spec.target, Classes) else [None] * len(masks)
         for i, mask in enumerate(masks):
             rows.append((face_id, None, mask, task, label, values[i], p[i], model.name))
-    return FaceReading(masks, images, pd.DataFrame(rows, columns=COLUMNS), attribution, model.specs)
+    predictions = pd.DataFrame(rows, columns=COLUMNS)
+    return FaceReading(masks, np.stack(images), np.stack(regions), predictions, attributions, model.specs)
 
 
 def describe(specs: Mapping[str, TaskSpec], labels: Mapping[str, float]) -> str:

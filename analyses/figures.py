@@ -171,11 +171,16 @@ def _peak(values: NDArray[np.floating], mode: str) -> float:
 
 
 def map_overlay(
-    face: NDArray[np.uint8], values: NDArray[np.floating], *, scale: float | None = None, mode: str = "positive"
+    face: NDArray[np.uint8],
+    values: NDArray[np.floating],
+    *,
+    scale: float | None = None,
+    mode: str = "positive",
+    opacity: float = OPACITY,
 ) -> NDArray[np.uint8]:
     """A raw map (h, w) in colour over the face (H, W, 3) in grey, as (H, W, 3) uint8.
 
-    Opacity follows the magnitude as a share of `scale`, which defaults to the map's own `map_scale`. 'positive' shows
+    Full colour, `opacity` (0..1) strong, stands for `scale`, the map's own `map_scale` by default. 'positive' shows
     what speaks for the score, in Inferno; 'signed' shows for in vermilion and against in blue. A map without anything
     to show (`map_scale(values) == 0`: say "no positive evidence") leaves the grey face as it is.
     """
@@ -183,6 +188,8 @@ def map_overlay(
         raise ValueError(f"face should be (H, W, 3) uint8, got {face.shape} {face.dtype}")
     if values.ndim != 2 or not np.isfinite(values).all():
         raise ValueError(f"values should be a finite map (h, w), got {values.shape}")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity should be in 0..1, got {opacity}")
     grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
     full = map_scale(values, mode=mode) if scale is None else scale
     if not (full > 0 and map_scale(values, mode=mode) > 0):
@@ -197,7 +204,7 @@ def map_overlay(
         color = np.concatenate([np.interp(shares, at, stops[:, channel]) for channel in range(3)], axis=2)
     else:
         color = np.where(shares > 0, (213, 94, 0), (0, 114, 178))
-    alpha = OPACITY * np.abs(shares)
+    alpha = opacity * np.abs(shares)
     blend: NDArray[np.float64] = (1 - alpha) * grey + alpha * color
     return np.rint(blend).astype(np.uint8)
 

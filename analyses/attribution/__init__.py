@@ -1,18 +1,47 @@
 """Where a prediction comes from: `explain` gives raw signed maps by one of METHODS."""
 
+import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from analyses.attribution.gradcam import gradcam, hirescam
+from analyses.attribution.ablationcam import ablationcam
+from analyses.attribution.attention import attention
+from analyses.attribution.eigencam import eigencam
+from analyses.attribution.gradcam import gradcam, gradcampp, hirescam, layercam
+from analyses.attribution.gradients import gradient_shap, integrated_gradients
+from analyses.attribution.occlusion import occlusion
+from analyses.attribution.region_methods import region_ablation, region_shapley
 from analyses.attribution.result import Attribution, Index, Method
+from analyses.attribution.scores import explained
+from maskmtl import __version__
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes
 
-__all__ = ["METHODS", "Attribution", "explain"]
+__all__ = ["METHODS", "Attribution", "explain", "options_of"]
 
-METHODS: dict[str, Method] = {"gradcam": gradcam, "hirescam": hirescam}
+METHODS: dict[str, Method] = {
+    "gradcam": gradcam,
+    "hirescam": hirescam,
+    "gradcampp": gradcampp,
+    "layercam": layercam,
+    "ablationcam": ablationcam,
+    "integrated_gradients": integrated_gradients,
+    "gradient_shap": gradient_shap,
+    "occlusion": occlusion,
+    "region_ablation": region_ablation,
+    "region_shapley": region_shapley,
+    "eigencam": eigencam,
+    "attention": attention,
+}
+
+
+def options_of(method: str) -> list[str]:
+    """What a method can be told besides the task and the class, such as 'layer' or 'regions'."""
+    return list(inspect.signature(METHODS[method]).parameters)[3:]  # after model, images and index
 
 
 def explain(
@@ -22,16 +51,22 @@ def explain(
     tasks: Sequence[str] | None = None,
     method: str = "gradcam",
     index: Index | Mapping[str, Index] = None,
+    **options: Any,
 ) -> Attribution:
     """Raw signed maps of what raises each task's score, for images (B, C, S, S) in 0..1 as `to_input` gives them.
 
     `tasks` defaults to all of the model's. `index` is the class to explain: None for the predicted one, an int, one
     per image (B,), or any of these by task, so that `bare.index` asks the same question of the masked faces. A value
-    such as age has no classes and takes no index. The model runs in eval mode and is left as it was: mode, gradients,
-    hooks. TypeError or ValueError for arguments that do not fit the model.
+    such as age has no classes and takes no index. `options` are the method's own, such as `layer` of the class
+    activation maps: a module's name, or one by task; or `regions` of the region methods: (B, R, S, S). The model runs
+    in eval mode and is left as it was: mode, gradients, hooks. TypeError or ValueError for arguments that do not fit
+    the method or the model.
     """
     if method not in METHODS:
         raise ValueError(f"method should be one of {sorted(METHODS)}, got {method!r}")
+    for option in options:
+        if option not in options_of(method):
+            raise TypeError(f"options of method {method!r} should be among {options_of(method)}, got {option!r}")
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise TypeError(f"images should be a float tensor, got {getattr(images, 'dtype', type(images).__name__)}")
     if images.ndim != 4:
@@ -51,19 +86,30 @@ def explain(
     try:
         # a clone, because autograd refuses tensors that were made in inference mode
         with torch.inference_mode(False), torch.enable_grad():
-            maps = METHODS[method](model, images.detach().clone(), chosen)
+            maps = METHODS[method](model, images.detach().clone(), chosen, **options)
     finally:
         for module, training in modes.items():
             module.training = training
 
-    explained = {task: _explained_index(model, task, chosen[task], maps.logits[task]) for task in wanted}
     return Attribution(
-        values={task: maps.values[task].detach().float().cpu().numpy() for task in wanted},
-        index={task: explained[task].cpu().numpy() for task in wanted},
+        values={task: _numpy(maps.values[task]) for task in wanted},
+        index={task: classes.cpu().numpy() for task, classes in explained(model, chosen, maps.logits).items()},
         method=method,
         layers={task: maps.layers[task] for task in wanted},
-        versions={"torch": str(torch.__version__)},
+        versions={"maskmtl": __version__, "torch": str(torch.__version__)},
+        unit=maps.unit,
+        logits={task: _numpy(maps.logits[task]) for task in wanted},
+        options={name: _in_words(value) for name, value in options.items()},
     )
+
+
+def _in_words(value: Any) -> Any:
+    """An option as it can be kept: of an array its shape alone."""
+    return f"array {tuple(value.shape)}" if isinstance(value, np.ndarray | Tensor) else value
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().float().cpu().numpy()
 
 
 def _class_index(model: MaskMTL, task: str, index: Index, n: int) -> Tensor | None:
@@ -82,10 +128,3 @@ def _class_index(model: MaskMTL, task: str, index: Index, n: int) -> Tensor | No
             f"got {int(outside[0])}"
         )
     return chosen.long().expand(n)
-
-
-def _explained_index(model: MaskMTL, task: str, chosen: Tensor | None, logits: Tensor) -> Tensor:
-    target = model.specs[task].target
-    if not isinstance(target, Classes):
-        return torch.full((len(logits),), -1)
-    return target.decode(logits.detach()).long() if chosen is None else chosen

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from analyses.fairness.intervals import bootstrap_mean
 from maskmtl.masks.landmarks import POINTS
 
 REGIONS = ("mask", "eyes", "forehead", "nose", "mouth_chin", "cheeks", "hair_background")
@@ -184,26 +183,3 @@ def _per_map(name: str, given: str | Sequence[str], n: int) -> np.ndarray:
     if found.shape not in ((), (n,)) or (name == "face_id" and found.shape == ()):
         raise ValueError(f"{name} should be one for each of {n} maps, got {found.shape}")
     return np.broadcast_to(found, n)
-
-
-def mask_leakage(energy: pd.DataFrame, by: Sequence[str] = (), *, seed: int) -> pd.DataFrame:
-    """How strongly maps of masked faces point at the mask: task, method, `by`, lift, ci_low, ci_high, n, silent.
-
-    lift is the mean over n faces of their lift on the region 'mask', with a 95 % bootstrap interval over faces; of a
-    face under several masks, the mean over these counts, unless `by` has 'mask'. Above 1, more of the positive evidence
-    lies on the mask than its area explains; that alone does not show that the prediction depends on it. Faces whose
-    maps have no positive evidence are in `silent`, not in n; faces whose mask the picture does not show are in neither.
-
-    `energy` is the table of `region_energy`, with the columns in `by`, such as a face's group, joined to it.
-    """
-    usable = sorted(set(energy).difference(COLUMNS) | {"mask"})
-    if unknown := [name for name in by if name not in usable]:
-        raise ValueError(f"by should be columns of the table, of {usable}, got {unknown[0]!r}")
-    keys = ["task", "method", *by]
-    masked = energy[(energy["region"] == "mask") & (energy["mask"] != "none") & (energy["area"] > 0)]
-    faces = masked.groupby([*keys, "face_id"], observed=True, dropna=False)["lift"].mean().reset_index()
-    rows = []
-    for key, of_group in faces.groupby(keys, observed=True, dropna=False):
-        known = of_group["lift"].dropna()
-        rows.append((*key, known.mean(), *bootstrap_mean(known, seed), len(known), len(of_group) - len(known)))
-    return pd.DataFrame(rows, columns=[*keys, "lift", "ci_low", "ci_high", "n", "silent"])

@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analyses.attribution import Attribution
+from analyses.attribution import METHODS, Attribution
+from analyses.attribution.names import METHOD_NAMES
+from analyses.attribution.regions import REGIONS, face_regions, on_grid
 from analyses.face import FaceReading, describe, percent, read_face, signed
 from maskmtl.inference import COLUMNS, predict, wide
 from maskmtl.networks import MaskMTL
@@ -35,7 +37,9 @@ def made(*rows: tuple) -> FaceReading:
     maps = {task: np.zeros((len(masks), 2, 3), np.float32) for task in specs}
     index = {task: np.full(len(masks), -1) for task in specs}
     images, predictions = np.zeros((len(masks), 4, 4, 3), np.uint8), pd.DataFrame(table, columns=COLUMNS)
-    return FaceReading(masks, images, predictions, Attribution(maps, index, "gradcam", "layer", {}), specs)
+    regions = np.stack([face_regions(np.zeros((468, 3)), 4)] * len(masks))
+    attribution = Attribution(maps, index, "gradcam", dict.fromkeys(specs, "layer"), {})
+    return FaceReading(masks, images, regions, predictions, {"gradcam": attribution}, specs)
 
 
 def test_predictions_are_those_of_predict(model, demo_faces, reading):
@@ -58,21 +62,52 @@ def test_one_forward_pass_and_no_hook_left(model, demo_faces):
 
 
 def test_maps_explain_each_variants_own_answer(reading):
-    assert reading.masks == ("none", "surgical") and reading.grid() == "24 × 24"
+    assert reading.masks == ("none", "surgical") and reading.attributions["gradcam"].grid() == "24 × 24"
     for task in ("gender", "ethnicity"):
         for i, mask in enumerate(reading.masks):
             p = reading.probabilities(task)[mask]
             assert reading.explained(task, mask) == p.idxmax()
-            assert reading.attribution.index[task][i] == p.to_numpy().argmax()
+            assert reading.attributions["gradcam"].index[task][i] == p.to_numpy().argmax()
     assert reading.explained("age", "none") == "age"
-    assert not np.array_equal(*reading.maps("age").values())
+    assert not np.array_equal(*reading.maps("age", "gradcam").values())
 
 
 def test_map_table_holds_every_raw_value_in_its_place(reading):
     table = reading.map_table()
     assert len(table) == 3 * 2 * 24 * 24
     cell = table.query("task == 'gender' and mask == 'surgical' and row == 3 and column == 7")
-    assert cell["value"].item() == reading.attribution.values["gender"][1, 3, 7]
+    assert cell["value"].item() == reading.attributions["gradcam"].values["gender"][1, 3, 7]
+
+
+def test_several_methods_explain_the_same_answers(model, demo_faces):
+    image, points = demo_faces.images[5], demo_faces.landmarks.points[5]
+    reading = read_face(model, image, points, methods=("hirescam", "eigencam"))
+    assert list(reading.attributions) == ["hirescam", "eigencam"]
+    table = reading.map_table()
+    assert list(table["method"].unique()) == ["hirescam", "eigencam"] and len(table) == 2 * 3 * 2 * 24 * 24
+    with pytest.raises(ValueError, match="methods should name at least one"):
+        read_face(model, image, points, methods=())
+
+
+def test_energy_by_region_adds_up_to_each_map(reading):
+    energy = reading.energy()
+    assert list(energy["region"].unique()) == list(REGIONS)
+    for (task, mask), of_map in energy.groupby(["task", "mask"]):
+        total = reading.maps(task, "gradcam")[mask].sum(dtype=float)
+        assert (of_map["positive"] - of_map["negative"]).sum() == pytest.approx(total, rel=1e-5, abs=1e-5)
+    area = energy[energy["region"] == "mask"].groupby("mask")["area"].first()
+    assert area["none"] == 0 and 0.15 < area["surgical"] < 0.6
+
+
+def test_region_methods_get_the_regions_of_the_face(model, demo_faces):
+    reading = read_face(model, demo_faces.images[5], demo_faces.landmarks.points[5], methods=("region_ablation",))
+    of_age = reading.maps("age", "region_ablation")["surgical"]
+    eyes = on_grid(reading.regions, (48, 48))[1, REGIONS.index("eyes")] > 0.999
+    assert eyes.sum() > 20 and np.ptp(of_age[eyes]) < 1e-3 * np.ptp(of_age)
+
+
+def test_every_method_has_a_name():
+    assert set(METHODS) <= set(METHOD_NAMES)
 
 
 def test_mask_follows_seed_and_picture(model, demo_faces):

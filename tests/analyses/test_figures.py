@@ -129,6 +129,14 @@ def test_scale_is_shared_by_several_maps():
     assert np.abs(weak - 100).sum() < np.abs(map_overlay(FLAT, bump(5), scale=5).astype(int) - 100).sum() / 2
 
 
+def test_opacity():
+    np.testing.assert_array_equal(map_overlay(FACE, bump(), opacity=0), map_overlay(FACE, np.zeros((24, 24))))
+    half, full = (np.abs(map_overlay(FLAT, bump(), opacity=share).astype(int) - 100).sum() for share in (0.5, 1))
+    assert half == pytest.approx(full / 2, rel=0.05)
+    with pytest.raises(ValueError, match="opacity should be in"):
+        map_overlay(FACE, bump(), opacity=1.5)
+
+
 def test_signed_maps_are_centred_on_zero():
     values = bump() - bump()[::-1, ::-1]
     picture = map_overlay(FLAT, values, mode="signed").astype(int)

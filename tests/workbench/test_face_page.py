@@ -6,10 +6,13 @@ import re
 import cv2
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 
 from analyses.face import read_face
-from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model, save_model
+from maskmtl.networks import MaskMTL
+from maskmtl.tasks import TASKS
 
 
 def upload(app, data: bytes, name: str = "photo.jpg", mime: str = "image/jpeg"):
@@ -70,6 +73,29 @@ def test_another_drawing_is_another_mask_but_the_same_bare_face(app):
     at.number_input(key="face_seed").set_value(3).run()
     after = [image.proto.imgs[0].url for image in at.image]
     assert before[0] == after[0] and before[1] != after[1]
+
+
+def test_methods_stand_side_by_side_with_their_regions(app, say):
+    at = app.run()
+    at.multiselect(key="face_maps").set_value(["hirescam", "occlusion"]).run()
+    assert not at.exception and len(at.image) == 2 + 3 * 2 * 2
+    text = say(at)
+    assert "HiResCAM at encoder.activation, 24 × 24 values; Occlusion at input, 48 × 48 values" in text
+    assert '<th scope="col">Occlusion, surgical</th>' in text and "× its area" in text
+    at.multiselect(key="face_maps").set_value([]).run()
+    assert "Choose a method under Maps" in say(at) and not at.image
+
+
+def test_attention_is_offered_where_there_is_the_block(app, models, monkeypatch):
+    at = app.run()
+    assert "Attention of the non-local block" in at.multiselect(key="face_maps").options
+    plain = models.parent / f"{models.name}-plain"
+    save_model(MaskMTL(TASKS, nonlocal_block=False), plain / DEFAULT_MODEL, {"summary": "Random weights."})
+    monkeypatch.setattr("maskmtl.checkpoint.MODELS", plain)
+    st.cache_resource.clear()
+    at.multiselect(key="face_maps").set_value(["attention"]).run()
+    assert not at.exception
+    assert "Attention of the non-local block" not in at.multiselect(key="face_maps").options
 
 
 def test_photo_with_one_face(app, say, demo_faces):

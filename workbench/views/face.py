@@ -1,20 +1,24 @@
 """One face, bare and masked: what the model reads, what the mask changes, and where each answer comes from."""
 
+import pandas as pd
 import streamlit as st
 
 from analyses.attribution import METHODS
-from analyses.face import FaceReading, read_face
-from analyses.figures import map_overlay, map_scale
+from analyses.attribution.names import METHOD_NAMES
+from analyses.attribution.regions import REGIONS
+from analyses.face import FaceReading, percent, read_face
+from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS, MaskSpec
-from maskmtl.networks import MaskMTL
+from maskmtl.networks import MaskMTL, NonLocalBlock
 from workbench import parts, resources
 from workbench.chooser import choose_face
 from workbench.parts import mask_words
 from workbench.sidebar import current_model
 
-MAPS = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}  # METHODS by their names in the literature
-UNITS = {True: "of the logit", False: "of the output"}  # by whether a task has classes
+AT_ONCE = 3  # methods shown side by side
+REGION_NAMES = {"mouth_chin": "mouth, chin", "hair_background": "hair, background"}
+FEW = 0.02  # of the picture: the lift of a smaller region says little
 
 
 def show_faces(reading: FaceReading, note: str) -> None:
@@ -31,8 +35,8 @@ def show_faces(reading: FaceReading, note: str) -> None:
         st.caption(note)
 
 
-def show_task(reading: FaceReading, task: str) -> None:
-    """One task: answers, probabilities, maps on one scale."""
+def show_task(reading: FaceReading, energy: pd.DataFrame, task: str, opacity: float) -> None:
+    """One task: answers, probabilities, maps, each method's on one scale, and what lies in which region."""
     with st.container(border=True, key=f"task_{task}"):
         left, right = st.columns([4, 5], gap="medium")
         with left:
@@ -42,29 +46,62 @@ def show_task(reading: FaceReading, task: str) -> None:
             parts.answers({**given, "annotated": annotation} if annotation else given)
             if reading.has_classes(task):
                 parts.probabilities(reading.probabilities(task), label=f"{task}, probability of each class")
-        maps = reading.maps(task)
-        full = map_scale(*maps.values())
         with right:
-            for column, mask, image in zip(st.columns(len(maps), wrap=False), maps, reading.images, strict=True):
-                about = f"for {reading.explained(task, mask)}" if reading.has_classes(task) else "for a higher age"
-                empty = map_scale(maps[mask]) == 0
-                column.image(
-                    map_overlay(image, maps[mask], scale=full), width="stretch",
-                    alt=f"{map_name(reading.attribution.method)} {about}, {mask_words(mask)}",
-                    caption=f"{parts.capital(mask_words(mask))}: " + ("no positive evidence " if empty else "") + about,
-                )  # fmt: skip
-            if full > 0:
-                parts.scale(full, UNITS[reading.has_classes(task)])
+            for method in reading.attributions:
+                show_maps(reading, task, method, opacity)
+        with st.expander(f"How much of each map of {task} lies where"):
+            parts.table(region_table(energy[energy["task"] == task]), label=f"{task}, energy by region")
 
 
-def show_downloads(reading: FaceReading, model: MaskMTL) -> None:
+def show_maps(reading: FaceReading, task: str, method: str, opacity: float) -> None:
+    maps, unit = reading.maps(task, method), reading.attributions[method].unit
+    full = map_scale(*maps.values())
+    st.markdown(f"**{METHOD_NAMES[method]}**")
+    for column, mask, image in zip(st.columns(len(maps), wrap=False), maps, reading.images, strict=True):
+        if unit != "score":
+            about = f"{unit}, the same for every task"
+        elif reading.has_classes(task):
+            about = f"for {reading.explained(task, mask)}"
+        else:
+            about = "for a higher age"
+        empty = map_scale(maps[mask]) == 0
+        column.image(
+            map_overlay(image, maps[mask], scale=full, opacity=opacity), width="stretch",
+            alt=f"{METHOD_NAMES[method]} {about}, {mask_words(mask)}",
+            caption=f"{parts.capital(mask_words(mask))}: " + ("no positive evidence " if empty else "") + about,
+        )  # fmt: skip
+    if full > 0:
+        of_score = "logit" if reading.has_classes(task) else "output"
+        parts.scale(full, f"of the {of_score}" if unit == "score" else unit)
+
+
+def region_table(energy: pd.DataFrame) -> pd.DataFrame:
+    """Regions as rows, a column for each map: the share of its positive energy, and the lift."""
+    found = {"region": [parts.capital(REGION_NAMES.get(region, region)) for region in REGIONS]}
+    for (method, mask), of_map in energy.groupby(["method", "mask"], sort=False):
+        by_region = of_map.set_index("region")
+        found[f"{METHOD_NAMES[method]}, {mask_words(mask)}"] = [
+            "not in the picture"
+            if row.area == 0
+            else "no positive evidence"
+            if pd.isna(row.share)
+            else percent(row.share) + ("\nsmall region" if row.area < FEW else f"\n{row.lift:.1f} × its area")
+            for row in (by_region.loc[region] for region in REGIONS)
+        ]
+    return pd.DataFrame(found)
+
+
+def show_downloads(reading: FaceReading, energy: pd.DataFrame, model: MaskMTL) -> None:
     with st.container(horizontal=True):
         parts.csv("Predictions (CSV)", "face-predictions.csv", lambda: wide(reading.predictions, model))
         parts.csv("Map values (CSV)", "face-maps.csv", reading.map_table)
+        parts.csv("Regions (CSV)", "face-regions.csv", lambda: energy)
 
 
-def map_name(method: str) -> str:
-    return MAPS.get(method, method)
+def methods_for(model: MaskMTL) -> list[str]:
+    """The methods that this network has maps of."""
+    looks = any(isinstance(module, NonLocalBlock) for module in model.modules())
+    return [method for method in METHODS if looks or method != "attention"]
 
 
 def page() -> None:
@@ -74,43 +111,55 @@ def page() -> None:
     chosen = choose_face(model.specs)
     if chosen is None:
         return
-    left, middle, right = st.container(key="reading").columns(3, wrap=False)
+    left, right = st.container(key="reading").columns([3, 2], wrap=False)
     text = left.selectbox(
         "Mask", MASKS, format_func=mask_words, accept_new_options=True, key="face_mask", persist_state="session",
         help="A kind, or one typed with colour, pattern and wear: cloth:checks:red, n95:nose_out, kn95:#aa3300.",
     )  # fmt: skip
-    seed = middle.number_input(
+    seed = right.number_input(
         "Mask drawing", 0, 9999, key="face_seed", persist_state="session",
         help="Colour and fit of the mask vary from drawing to drawing; the same number draws the same mask.",
     )  # fmt: skip
-    method = right.selectbox("Map", list(METHODS), format_func=map_name, key="face_map", persist_state="session")
+    left, right = st.columns([3, 2])
+    methods = left.multiselect(
+        "Maps", methods_for(model), default=["gradcam"], format_func=METHOD_NAMES.__getitem__, max_selections=AT_ONCE,
+        key="face_maps", persist_state="session", help=f"Up to {AT_ONCE} methods side by side.",
+    )  # fmt: skip
+    opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
     try:
         mask = str(MaskSpec.parse(text))
     except ValueError as error:
         st.error(f"This mask can't be drawn: {error}.")
         return
+    methods = [method for method in methods if method in methods_for(model)]
+    if not methods:
+        st.info("Choose a method under Maps to see where the answers come from.")
+        return
 
     def read() -> FaceReading:
-        with resources.one_at_a_time():
+        with st.spinner("Reading the face …"), resources.one_at_a_time():
             return read_face(
-                model, chosen.crop, chosen.points, masks=("none", mask), seed=int(seed), method=method,
+                model, chosen.crop, chosen.points, masks=("none", mask), seed=int(seed), methods=methods,
                 face_id=chosen.face_id, labels=chosen.labels,
             )  # fmt: skip
 
-    reading = resources.remember("face_reading", (name, mask, seed, method, chosen.crop.tobytes()), read)
+    reading = resources.remember("face_reading", (name, mask, seed, tuple(methods), chosen.crop.tobytes()), read)
+    energy = reading.energy()
     show_faces(reading, chosen.note)
     st.header("What the model reads, and from where")
     for task in reading.specs:
-        show_task(reading, task)
-    layers = ", ".join(sorted(set(reading.attribution.layers.values())))
-    st.caption(
-        f"{map_name(method)} at {layers}, {reading.grid()} values over the crop, "
-        "enlarged; both faces of a task share one colour scale. Colour marks what raises the score of the answer named "
-        "under it; what lowers it stands only in the map values. Bands along the border come in part from the "
-        "network's zero padding. Grad-CAM averages gradients over the whole face; heads that read places apart do "
-        "not: compare it with HiResCAM. A map shows association in this model, not a cause."
+        show_task(reading, energy, task, opacity)
+    grids = "; ".join(
+        f"{METHOD_NAMES[method]} at {', '.join(sorted(set(maps.layers.values())))}, {maps.grid()} values"
+        for method, maps in reading.attributions.items()
     )
-    show_downloads(reading, model)
+    st.caption(
+        f"{grids}, over the crop, enlarged; both faces of a task share one colour scale. Colour marks what raises the "
+        "score of the answer named under it; what lowers it stands only in the map values. Bands along the border come "
+        "in part from the network's zero padding. Grad-CAM averages gradients over the whole face; heads that read "
+        "places apart do not: compare it with HiResCAM. A map shows association in this model, not a cause."
+    )
+    show_downloads(reading, energy, model)
 
 
 page()

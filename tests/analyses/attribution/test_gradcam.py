@@ -1,116 +1,15 @@
-"""Grad-CAM against numbers worked out by hand, against Captum and against pytorch-grad-cam."""
+"""Class activation maps against numbers worked out by hand, against Captum and against pytorch-grad-cam."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from analyses.attribution import METHODS, explain
+from analyses.attribution import explain
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+from maskmtl.inference import to_input
 from maskmtl.networks import MaskMTL
-from maskmtl.tasks import TASKS, Classes, Scalar, TaskSpec
-
-IMAGE = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-
-
-class ByHand(nn.Module):
-    """Two channels relu(x) and relu(3 - x), then one linear head per task over their 8 values.
-
-    IMAGE gives the activations A0 = [[1, 2], [3, 4]] and A1 = [[2, 1], [0, 0]].
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.specs = TASKS
-        self.conv = nn.Conv2d(1, 2, 1)
-        self.encoder_conv = nn.ReLU()
-        self.heads = nn.ModuleDict({task: nn.Linear(8, spec.target.out_features) for task, spec in TASKS.items()})
-        with torch.no_grad():
-            self.conv.weight[:] = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
-            self.conv.bias[:] = torch.tensor([0.0, 3.0])
-            for head in self.heads.values():
-                head.weight.zero_()
-                head.bias.zero_()
-            self.heads["age"].weight[0] = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 4])  # weights of the maps: 1/4, 1
-            self.heads["gender"].weight[0] = torch.tensor([0.0, -2, 0, 0, 2, 0, 0, 2])  # -1/2, 1
-            self.heads["gender"].bias[0] = -1.0  # logit -4 + 4 - 1 = -1: class 0
-            self.heads["ethnicity"].weight[2] = torch.tensor([4.0, 0, 0, 4, 0, -4, 0, 0])  # 2, -1; logit 4 + 16 - 4
-            self.heads["ethnicity"].weight[4] = torch.tensor([0.0, 0, 0, 0, 0, 0, 0, -8])  # 0, -2; logit 0
-
-    def map_layer(self, task):
-        return self.encoder_conv
-
-    def per_picture(self, maps):
-        return maps
-
-    def forward(self, x):
-        features = self.encoder_conv(self.conv(x)).flatten(1)
-        return {task: head(features) for task, head in self.heads.items()}
-
-
-class Small(nn.Module):
-    """A random network with what real ones have: batch norm, dropout, hidden layers, work in place after the layer."""
-
-    specs = {  # noqa: RUF012
-        "age": TaskSpec("age", Scalar("years", 0, 116, mean=33.0, std=20.0)),
-        "glasses": TaskSpec("glasses", Classes(("no", "yes"))),
-        "ethnicity": TASKS["ethnicity"],
-    }
-
-    def __init__(self, in_place=False):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.LeakyReLU(0.3), nn.BatchNorm2d(6))
-        self.after = nn.ReLU(inplace=in_place)
-        self.heads = nn.ModuleDict(
-            {
-                task: nn.Sequential(
-                    nn.Conv2d(6, 4, 3),
-                    nn.Tanh(),
-                    nn.AvgPool2d(2),
-                    nn.Flatten(),
-                    nn.Dropout(0.5),
-                    nn.Linear(36, spec.target.out_features),
-                )
-                for task, spec in self.specs.items()
-            }
-        )
-
-    def map_layer(self, task):
-        return self.encoder[2]
-
-    def per_picture(self, maps):
-        return maps
-
-    def forward(self, x):
-        features = self.after(self.encoder(x))
-        return {task: head(features) for task, head in self.heads.items()}
-
-
-def small(**options):
-    torch.manual_seed(0)
-    model = Small(**options).eval()
-    with torch.no_grad():
-        model.encoder[2].running_mean.uniform_(-0.5, 0.5)
-        model.encoder[2].running_var.uniform_(0.5, 2)
-    return model, torch.rand(4, 3, 8, 8)
-
-
-def maskmtl():
-    torch.manual_seed(0)
-    return MaskMTL(TASKS).eval(), torch.rand(2, 1, 48, 48)
-
-
-class Head(nn.Module):
-    """What Captum and pytorch-grad-cam need: a module whose output (B, 1) is the score that is explained."""
-
-    def __init__(self, model, task, index):
-        super().__init__()
-        self.model, self.task, self.index = model, task, index
-
-    def forward(self, x):
-        return self.model.specs[self.task].target.score(self.model(x)[self.task], self.index)[:, None]
-
-
-# ---------------------------------------------------------------- the right numbers
+from maskmtl.tasks import TASKS, Classes
+from tests.analyses.attribution.networks import IMAGE, ByHand, Head, maskmtl, small
 
 
 @pytest.mark.parametrize(
@@ -138,10 +37,43 @@ def test_hirescam_by_hand():
     np.testing.assert_array_equal(maps["ethnicity"][0], [[4, -4], [0, 16]])
 
 
+@pytest.mark.parametrize(
+    ("method", "age", "gender", "ethnicity"),  # weights of A0 and A1
+    [
+        ("gradcampp", (1 / 12, 4 / 14), (1 / 11, 0), (2 * 4 / 42, 0)),  # the sum over places of g / (2 + g sum(A))
+        ("ablationcam", (1 / 10, 0), (4 / 10, -4 / 3), (20 / 10, -4 / 3)),  # what the channel gives, over sum(A)
+    ],
+)
+def test_weights_by_hand(method, age, gender, ethnicity):
+    maps = explain(ByHand(), IMAGE, method=method, index={"gender": 0, "ethnicity": 2}).values
+    a0, a1 = np.array([[1, 2], [3, 4]]), np.array([[2, 1], [0, 0]])
+    for task, (w0, w1) in {"age": age, "gender": gender, "ethnicity": ethnicity}.items():
+        np.testing.assert_allclose(maps[task][0], w0 * a0 + w1 * a1, rtol=1e-6)
+
+
+def test_layercam_by_hand():
+    maps = explain(ByHand(), IMAGE, method="layercam", index={"gender": 0, "ethnicity": 2}).values
+    np.testing.assert_array_equal(maps["age"][0], [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(maps["gender"][0], [[0, 4], [0, 0]])
+    np.testing.assert_array_equal(maps["ethnicity"][0], [[4, 0], [0, 16]])
+
+
+def test_eigencam_by_hand():
+    """A A^T = [[30, 4], [4, 5]] has the eigenvalue (35 + sqrt(689)) / 2, with a vector along (4, that - 30)."""
+    attribution = explain(ByHand(), IMAGE, method="eigencam")
+    direction = np.array([4, (35 + 689**0.5) / 2 - 30])
+    w0, w1 = direction / np.linalg.norm(direction)
+    for values in attribution.values.values():  # of no task
+        np.testing.assert_allclose(values[0], [[w0 + 2 * w1, 2 * w0 + w1], [3 * w0, 4 * w0]], rtol=1e-5)
+    assert attribution.unit == "activation"
+
+
 def test_result():
     attribution = explain(ByHand(), IMAGE)
     assert list(attribution.values) == list(attribution.index) == ["age", "gender", "ethnicity"]
     assert (attribution.method, set(attribution.layers.values())) == ("gradcam", {"encoder_conv"})
+    assert (attribution.unit, attribution.options) == ("score", {})
+    assert attribution.logits["gender"].tolist() == [[-1.0]]
     assert attribution.versions == {"torch": torch.__version__}
     assert attribution.positive()["gender"].tolist() == [[[0.0, 0.0], [1.5, 2.0]]]
     assert attribution.values["gender"].min() == -1.5  # the raw map stays as it is
@@ -161,17 +93,41 @@ def test_equals_captum(network):
             np.testing.assert_allclose(ours / peak, theirs[:, 0].detach() / peak, atol=1e-6)
 
 
-@pytest.mark.parametrize(("method", "peer"), [("gradcam", "GradCAM"), ("hirescam", "HiResCAM")])
-def test_equals_pytorch_grad_cam_up_to_its_scaling(method, peer):
+def test_equals_captum_on_the_default_model(demo_faces):
+    from captum.attr import LayerGradCam
+
+    model = load_model(DEFAULT_MODEL, "cpu")
+    images = to_input(demo_faces.images[:4], model)
+    attribution = explain(model, images)
+    for task, ours in attribution.values.items():
+        head = Head(model, task, torch.as_tensor(attribution.index[task]))
+        theirs = LayerGradCam(head, model.map_layer(task)).attribute(images, target=0)
+        np.testing.assert_allclose(ours, theirs[:, 0].detach(), atol=1e-5 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize(
+    ("method", "peer", "layer"),
+    [
+        ("gradcam", "GradCAM", "encoder.2"),
+        ("hirescam", "HiResCAM", "encoder.2"),
+        ("gradcampp", "GradCAMPlusPlus", "after"),  # a ReLU: where ours and theirs have the same denominator
+        ("layercam", "LayerCAM", "encoder.2"),
+        ("layercam", "LayerCAM", "after"),
+    ],
+)
+def test_equals_pytorch_grad_cam_up_to_its_scaling(method, peer, layer):
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     model, images = small()
+    with torch.no_grad():
+        for head in model.heads.values():
+            head[-1].weight *= 100  # the peer adds 1e-6 to squared gradients
     for task, index in (("age", None), ("glasses", 0), ("glasses", 1), ("ethnicity", 3)):
-        ours = explain(model, images, tasks=[task], index=index, method=method).positive()[task]
+        ours = explain(model, images, tasks=[task], index=index, method=method, layer=layer).positive()[task]
         scaled = ours - ours.min(axis=(1, 2), keepdims=True)
         scaled /= scaled.max(axis=(1, 2), keepdims=True).clip(1e-7)
-        with getattr(pytorch_grad_cam, peer)(Head(model, task, index), [model.map_layer(task)]) as cam:
+        with getattr(pytorch_grad_cam, peer)(Head(model, task, index), [model.get_submodule(layer)]) as cam:
             theirs = cam(images, targets=[ClassifierOutputTarget(0)] * len(images))
         np.testing.assert_allclose(scaled, theirs, atol=2e-3)
 
@@ -190,183 +146,25 @@ def test_layer_is_named_as_the_model_names_it():
     assert all(values.shape == (2, 24, 24) for values in attribution.values.values())
 
 
-# ---------------------------------------------------------------- what holds for every method
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_one_map_per_task_and_image(method):
-    model, images = small()
-    attribution = explain(model, images, method=method)
-    for task in model.specs:
-        assert attribution.values[task].dtype == np.float32
-        assert attribution.values[task].shape[0] == 4 and attribution.values[task].ndim == 3
-        assert np.isfinite(attribution.values[task]).all()
-        assert attribution.values[task].min() < 0 < attribution.values[task].max()
-        assert attribution.index[task].dtype == np.int64
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_an_image_is_explained_alike_alone_and_in_a_batch(method):
-    model, images = small()
-    together = explain(model, images, method=method)
-    for at in range(len(images)):
-        alone = explain(model, images[at : at + 1], method=method)
-        for task in model.specs:
-            np.testing.assert_allclose(alone.values[task][0], together.values[task][at], atol=1e-6)
-            assert alone.index[task][0] == together.index[task][at]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_index_per_image_and_per_task(method):
-    model, images = small()
-    classes = [0, 4, 2, 4]
-    mixed = explain(model, images, method=method, index={"ethnicity": classes})
-    assert mixed.index["ethnicity"].tolist() == classes
-    for at, index in enumerate(classes):
-        single = explain(model, images, tasks=["ethnicity"], method=method, index=index).values["ethnicity"][at]
-        np.testing.assert_allclose(mixed.values["ethnicity"][at], single, atol=1e-6)
-    predicted = explain(model, images, method=method)
-    np.testing.assert_array_equal(mixed.values["glasses"], predicted.values["glasses"])
-    again = explain(model, images, method=method, index=predicted.index)  # one result's index asks the same of another
-    for task in model.specs:
-        np.testing.assert_array_equal(again.values[task], predicted.values[task])
-        np.testing.assert_array_equal(again.index[task], predicted.index[task])
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_predicted_class_is_explained(method):
-    model, images = small()
-    attribution = explain(model, images, method=method)
-    with torch.no_grad():
-        for task in ("glasses", "ethnicity"):
-            predicted = model.specs[task].target.decode(model(images)[task])
-            assert attribution.index[task].tolist() == predicted.tolist()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad, torch.inference_mode])
-def test_the_callers_grad_mode_does_not_matter(method, context):
-    model, images = small()
-    expected = explain(model, images, method=method)
-    with context():
-        found = explain(model, images.clone(), method=method)  # in inference mode the clone is an inference tensor
-    for task in model.specs:
-        np.testing.assert_array_equal(found.values[task], expected.values[task])
-
-
-def state(model):
-    return (
-        {name: value.clone() for name, value in model.state_dict().items()},
-        [module.training for module in model.modules()],
-        [(parameter.requires_grad, parameter.grad) for parameter in model.parameters()],
-        [len(module._forward_hooks) + len(module._backward_hooks) for module in model.modules()],
-    )
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("frozen", [False, True])
-def test_the_model_is_left_as_it_came(method, frozen):
-    model, images = small()
-    expected = explain(model, images, method=method)
-    model.train()
-    model.encoder[2].eval()  # a frozen batch norm in a model under training
-    model.requires_grad_(not frozen)
-    before, rng = state(model), torch.get_rng_state()
-    found = explain(model, images, method=method)
-    after = state(model)
-    for name, value in before[0].items():
-        assert torch.equal(value, after[0][name]), name
-    assert after[1:] == before[1:]
-    assert torch.equal(torch.get_rng_state(), rng)
-    assert not images.requires_grad
-    for task in model.specs:  # and dropout was off
-        np.testing.assert_array_equal(found.values[task], expected.values[task])
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_model_is_left_as_it_came_after_an_error(method):
-    model, images = small()
-    model.train()
-    model.heads["age"] = nn.Linear(1, 1)  # does not fit
-    before = state(model)
-    with pytest.raises(RuntimeError):
-        explain(model, images, method=method)
-    assert state(model)[1:] == before[1:]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_no_images(method):
-    model, images = small()
-    attribution = explain(model, images[:0], method=method)
-    assert all(len(attribution.values[task]) == len(attribution.index[task]) == 0 for task in model.specs)
-
-
-@pytest.mark.parametrize("method", ["gradcam", "hirescam"])
-@pytest.mark.parametrize("sharing", ["hierarchical", "soft"])
-def test_maps_of_a_network_that_also_reads_the_mirror_image(method, sharing):
+def test_ablationcam_of_a_network_that_also_reads_the_mirror_image():
+    """Against one forward pass per channel."""
     torch.manual_seed(0)
-    model = MaskMTL(TASKS, encoder="compact", sharing=sharing, mirror=True).eval()
-    x = torch.rand(2, 1, 48, 48)
-    maps = explain(model, x, method=method).values
-    turned = explain(model, x.flip(3), method=method).values
-    model.config["mirror"] = False
-    own, mirrored = (explain(model, images, method=method).values for images in (x, x.flip(3)))
-    for task in TASKS:
-        assert maps[task].shape == (2, 12, 12)
-        np.testing.assert_allclose(turned[task], maps[task][..., ::-1], atol=1e-6)
-        if task == "age":  # the class that is explained may differ between a picture and its mirror image
-            np.testing.assert_allclose(maps[task], 0.5 * (own[task] + mirrored[task][..., ::-1]), atol=1e-6)
-
-
-def test_gradcam_needs_one_forward_pass_for_all_tasks():
-    model, images = small()
-    calls = []
-    model.register_forward_hook(lambda *_: calls.append(1))
-    explain(model, images)
-    assert len(calls) == 1
-
-
-def test_a_layer_that_never_runs_is_named():
-    model, images = small()
-    model.encoder_conv_unused = nn.ReLU()
-    type_with_other_layer = type("Other", (Small,), {"map_layer": lambda self, task: self.encoder_conv_unused})
-    model.__class__ = type_with_other_layer
-    with pytest.raises(ValueError, match="should run once in a forward pass, ran 0 times"):
-        explain(model, images)
-
-
-# ---------------------------------------------------------------- arguments that do not fit
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"tasks": ["smile"]}, ValueError, r"task should be one of \['age', 'ethnicity', 'glasses'\], got 'smile'"),
-        ({"index": {"smile": 0}}, ValueError, r"task should be one of \['age', 'ethnicity', 'glasses'\], got 'smile'"),
-        ({"method": "guess"}, ValueError, r"method should be one of \[.*'gradcam'.*\], got 'guess'"),
-        ({"index": {"glasses": 2}}, ValueError, r"index of task 'glasses' should be in 0..1 \(no, yes\), got 2"),
-        ({"index": {"glasses": [0, 1, -1, 0]}}, ValueError, r"index of task 'glasses' should be in 0..1 .*, got -1"),
-        ({"tasks": ["ethnicity"], "index": 5}, ValueError, r"index of task 'ethnicity' should be in 0..4 .*, got 5"),
-        ({"tasks": ["ethnicity"], "index": [0, 1]}, ValueError, r"one for each of 4 images, got \[0, 1\]"),
-        ({"tasks": ["ethnicity"], "index": 1.0}, TypeError, r"should be of integers, got torch.float32"),
-        ({"tasks": ["ethnicity"], "index": True}, TypeError, r"should be of integers, got torch.bool"),
-    ],
-)
-def test_wrong_arguments(options, error, message):
-    model, images = small()
-    with pytest.raises(error, match=message):
-        explain(model, images, **options)
-
-
-@pytest.mark.parametrize(
-    ("images", "error", "message"),
-    [
-        (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), TypeError, "float tensor, got torch.uint8"),
-        (np.zeros((4, 3, 8, 8)), TypeError, "float tensor, got float64"),
-        ([0.0], TypeError, "float tensor, got list"),
-        (torch.zeros(3, 8, 8), ValueError, r"images should be \(B, C, S, S\), got \(3, 8, 8\)"),
-    ],
-)
-def test_wrong_images(images, error, message):
-    with pytest.raises(error, match=message):
-        explain(small()[0], images)
+    model = MaskMTL(TASKS, encoder="compact", mirror=True).eval()
+    x, layer = torch.rand(1, 1, 48, 48), "sharing.blocks.0.1"
+    ours = explain(model, x, tasks=["ethnicity"], index=1, method="ablationcam", layer=layer).values["ethnicity"]
+    seen = []
+    with torch.no_grad():
+        hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: seen.append(output))
+        before = model(x)["ethnicity"][0, 1]
+        hook.remove()
+        activations = seen[0]  # (2, 256, 3, 3): the picture's and its mirror image's
+        maps = torch.zeros(2, 3, 3)
+        for channel in range(activations.shape[1]):
+            kept = torch.ones(activations.shape[1], 1, 1)
+            kept[channel] = 0
+            hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output, k=kept: output * k)
+            drop = before - model(x)["ethnicity"][0, 1]
+            hook.remove()
+            maps += drop / activations[:, channel].abs().sum() * activations[:, channel]
+    expected = (maps[:1] + maps[1:].flip(2)).numpy()
+    np.testing.assert_allclose(ours, expected, atol=1e-4 * np.abs(expected).max())

@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,8 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from analyses.attribution.regions import COLUMNS, REGIONS, face_regions, mask_leakage, on_grid, region_energy
-from analyses.fairness import bootstrap_mean
+from analyses.attribution.regions import COLUMNS, REGIONS, face_regions, on_grid, region_energy
 from maskmtl.masks import MASKS, overlay
 from maskmtl.masks.landmarks import mean_face
 
@@ -285,80 +283,3 @@ def test_wrong_energy(change, message):
     arguments = {"values": np.zeros((2, 4, 4)), "regions": np.stack([halves()] * 2), "face_id": ["a", "b"]}
     with pytest.raises(ValueError, match=message):
         region_energy(**{**arguments, "mask": "none", "task": "age", "method": "gradcam", **change})
-
-
-# ---------------------------------------------------------------- leakage
-
-
-def lifts(rows):
-    """Rows of face_id, mask, group, lift on the mask (None: no positive evidence), as a table of energies."""
-    frame = pd.DataFrame(rows, columns=["face_id", "mask", "group", "lift"]).astype({"lift": float})
-    frame = frame.assign(task="age", method="gradcam", region="mask", area=np.where(frame["mask"] == "none", 0, 0.5))
-    other = frame.assign(region="eyes", lift=100.0, area=0.1)
-    return pd.concat([frame, other], ignore_index=True)
-
-
-def test_leakage_by_hand():
-    table = lifts(
-        [
-            *(("a", "none", "x", None), ("a", "cloth", "x", 1.0), ("a", "ffp2", "x", 2.0)),
-            *(("b", "cloth", "x", 0.5), ("b", "ffp2", "x", None)),
-            *(("c", "cloth", "x", 0.7), ("d", "cloth", "x", None)),
-            *(("e", "cloth", "y", 1.8), ("f", "cloth", None, None)),
-        ]
-    )
-    found = mask_leakage(table, by=["group"], seed=3)
-    assert list(found) == ["task", "method", "group", "lift", "ci_low", "ci_high", "n", "silent"]
-    x, y, unknown = (row for _, row in found.iterrows())
-    assert (x["group"], x["n"], x["silent"]) == ("x", 3, 1)
-    assert x["lift"] == pytest.approx((1.5 + 0.5 + 0.7) / 3)  # a face under two masks counts once
-    assert (x["ci_low"], x["ci_high"]) == bootstrap_mean([1.5, 0.5, 0.7], 3)
-    assert (y["group"], y["lift"], y["n"], y["silent"]) == ("y", 1.8, 1, 0)
-    assert math.isnan(y["ci_low"])  # one face shows no spread
-    assert pd.isna(unknown["group"]) and math.isnan(unknown["lift"])
-    assert (unknown["n"], unknown["silent"]) == (0, 1)
-
-    by_mask = mask_leakage(table, by=["mask"], seed=3).set_index("mask")
-    assert by_mask["lift"].to_dict() == {"cloth": pytest.approx(1.0), "ffp2": 2.0}
-    assert by_mask["n"].to_dict() == {"cloth": 4, "ffp2": 1}
-    assert by_mask["silent"].to_dict() == {"cloth": 2, "ffp2": 1}
-
-
-def test_leakage_does_not_depend_on_the_order_of_rows():
-    rng = np.random.default_rng(0)
-    table = lifts([(f"f{i}", "cloth", "xyz"[i % 3], rng.gamma(2)) for i in range(60)])
-    shuffled = table.sample(frac=1, random_state=1)
-    pd.testing.assert_frame_equal(mask_leakage(table, ["group"], seed=0), mask_leakage(shuffled, ["group"], seed=0))
-
-
-def test_leakage_of_maps():
-    """From maps to the table: one task points at the mask, another away from it, a third has no preference."""
-    mask = halves()[AT["mask"]]
-    energy = pd.concat(
-        [
-            energy_of(*[scale * values for scale in (1, 2, 3)], task=task, mask=covered)
-            for task, values in (("age", mask), ("gender", 1 - mask), ("ethnicity", np.ones((4, 4))))
-            for covered in ("none", "cloth")
-        ]
-    )
-    found = mask_leakage(energy, seed=0).set_index("task")
-    assert found["lift"].to_dict() == {"age": 2.0, "gender": 0.0, "ethnicity": 1.0}
-    assert found["n"].eq(3).all() and found["silent"].eq(0).all()
-
-
-def test_leakage_where_no_face_is_masked():
-    found = mask_leakage(energy_of(np.ones((4, 4)), mask="none"), seed=0)
-    assert len(found) == 0 and list(found)[:3] == ["task", "method", "lift"]
-
-
-def test_a_mask_beyond_the_picture_is_no_masked_face():
-    table = energy_of(np.ones((4, 4)), np.ones((4, 4)))
-    table.loc[(table["face_id"] == "f0") & (table["region"] == "mask"), ["area", "lift"]] = 0, np.nan
-    (row,) = mask_leakage(table, seed=0).to_dict("records")
-    assert (row["n"], row["silent"]) == (1, 0)
-
-
-@pytest.mark.parametrize("by", [["ethnicity"], ["lift"], ["task"], ["face_id"]])
-def test_wrong_by(by):
-    with pytest.raises(ValueError, match=rf"by should be columns of the table, of \['group', 'mask'\], got '{by[0]}'"):
-        mask_leakage(lifts([("a", "cloth", "x", 1.0)]), by, seed=0)
