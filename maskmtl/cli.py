@@ -12,10 +12,15 @@ from typing import Any
 
 from maskmtl import __version__
 
+AddCommand = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 1 when the machine failed it, 2 for wrong input, 130 when it was stopped."""
-    args = _parser().parse_args(argv)
+
+def main(argv: Sequence[str] | None = None, more: Callable[[AddCommand], None] = lambda command: None) -> int:
+    """Run a command; 0 when it is done, 1 when the machine failed it, 2 for wrong input, 130 when it was stopped.
+
+    `more` adds commands of packages that stand above this one: analyses/cli.py.
+    """
+    args = _parser(more).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and cleans up
     try:
         args.run(args)
@@ -34,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "maskmtl", description="What does this face model see, and what does a mask change?"
     )
@@ -77,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="start from a row of the paper's table, or 'paper' for the paper's own settings",
     )
-    _add_machine(sub)
+    add_machine(sub)
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
     sub.add_argument("--encoder", help="fig1 (default), conv3, compact or resnet18", **given)
     sub.add_argument("--size", type=int, help="px of the pictures, for resnet18 (default 224)", **given)
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, the paper's (default), or 3 colour", **given)
     sub.add_argument("--protocol", help="random (default) or parts", **given)
-    sub.add_argument("--masks", type=_names, help="comma-separated: none,surgical (default) trains on both", **given)
+    sub.add_argument("--masks", type=names, help="comma-separated: none,surgical (default) trains on both", **given)
     sub.add_argument(
         "--draws", type=int, help="different masks a face may wear (default 2); 0 draws a fresh one each epoch", **given
     )
@@ -116,14 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("faces", metavar="FACES", type=Path, help="a prepared folder")
     sub.add_argument("--runs", type=Path, required=True, metavar="DIR", help="where the runs are, a folder each")
     sub.add_argument("--out", type=Path, metavar="DIR", help="write table.csv, table.md and table.html there")
-    sub.add_argument("--recipes", type=_names, metavar="NAMES", help="comma-separated (default: all rows)")
-    sub.add_argument("--protocols", type=_names, default=("random", "parts"), help="default random,parts")
-    sub.add_argument("--seeds", type=_names, default=("0",), help="comma-separated (default 0)")
+    sub.add_argument("--recipes", type=names, metavar="NAMES", help="comma-separated (default: all rows)")
+    sub.add_argument("--protocols", type=names, default=("random", "parts"), help="default random,parts")
+    sub.add_argument("--seeds", type=names, default=("0",), help="comma-separated (default 0)")
     sub.add_argument("--no-train", action="store_true", help="show what is there")
-    _add_machine(sub)
+    add_machine(sub)
 
     sub = command("predict", _predict, "write the predictions table of some faces")
-    _add_faces(sub)
+    add_faces(sub)
     sub.add_argument(
         "--out",
         type=Path,
@@ -133,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = command("evaluate", _evaluate, "print a model's figures per mask")
-    _add_faces(sub)
+    add_faces(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     sub = command("mask", _mask, "draw masks on faces, and say who got none")
@@ -143,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="DIR", help="the folder to make; a run that was stopped there goes on")
     sub.add_argument("--sheet", type=Path, metavar="PNG", help="one picture of the first faces in every mask")
     sub.add_argument(
-        "--kinds", type=_names, default=("all",),
+        "--kinds", type=names, default=("all",),
         help="all (default), or comma-separated kinds with colour, pattern and wear, e.g. surgical,cloth:checks:red",
     )  # fmt: skip
     sub.add_argument("--seed", type=int, default=0, help="seed of the masks (default 0)")
@@ -164,10 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("faces", metavar="FACES", help="UTKFace as a prepared folder")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     sub.add_argument("--seed", type=int, default=0)
+    more(command)
     return parser
 
 
-def _add_faces(sub: argparse.ArgumentParser) -> None:
+def add_faces(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "faces", metavar="FACES", help="a prepared folder, a folder or archive of UTKFace names, a CSV, or 'demo'"
     )
@@ -175,7 +181,7 @@ def _add_faces(sub: argparse.ArgumentParser) -> None:
         "--model", help="a name from `maskmtl models` or a run folder (default: the project's default model)"
     )
     sub.add_argument(
-        "--masks", type=_names, default=("none",), help="comma-separated, e.g. none,surgical (default none)"
+        "--masks", type=names, default=("none",), help="comma-separated, e.g. none,surgical (default none)"
     )
     sub.add_argument("--protocol", default="random", help="random (default) or parts, for a prepared folder")
     sub.add_argument(
@@ -187,16 +193,16 @@ def _add_faces(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _add_machine(sub: argparse.ArgumentParser) -> None:
+def add_machine(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
 
 
-def _use_threads(threads: int | None) -> None:
+def use_threads(threads: int | None) -> None:
     import torch
 
     if threads is not None:
@@ -206,7 +212,7 @@ def _use_threads(threads: int | None) -> None:
 
 
 @contextmanager
-def _held() -> Iterator[Callable[[], bool]]:
+def held() -> Iterator[Callable[[], bool]]:
     """Keep the first Ctrl-C or SIGTERM: gives what tells whether there was one. A second one ends at once."""
     asked: list[int] = []
 
@@ -223,7 +229,7 @@ def _held() -> Iterator[Callable[[], bool]]:
             signal.signal(name, handler)
 
 
-class _Bar:
+class Bar:
     """A progress bar on stderr, for callers that report (done, total)."""
 
     def __init__(self, text: str, unit: str = "face") -> None:
@@ -238,7 +244,7 @@ class _Bar:
     def text(self, text: str) -> None:
         self._bar.set_description(text, refresh=False)
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -249,7 +255,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from maskmtl.manifest import REJECTED
     from maskmtl.prepare import prepare
 
-    with _Bar("prepare") as bar:
+    with Bar("prepare") as bar:
         done = prepare(
             args.source, args.out, align=args.align, size=args.size, seed=args.seed, workers=args.workers,
             overwrite=args.overwrite, progress=bar,
@@ -273,7 +279,7 @@ def _train(args: argparse.Namespace) -> None:
     from maskmtl.recipes import recipe
     from maskmtl.training import Stopped, TrainConfig, train
 
-    _use_threads(args.threads)
+    use_threads(args.threads)
     changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
     if args.resume:
         if changes or args.recipe:
@@ -285,7 +291,7 @@ def _train(args: argparse.Namespace) -> None:
         start = recipe(args.recipe, usable_device(args.device)).config if args.recipe else TrainConfig()
         config = dataclasses.replace(start, **changes)
     faces = load_faces(Path(args.faces), config.protocol)
-    with _Bar("train", unit="batch") as bar, _held() as asked:
+    with Bar("train", unit="batch") as bar, held() as asked:
         try:
             train(
                 faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
@@ -304,7 +310,7 @@ def _table(args: argparse.Namespace) -> None:
     from maskmtl.splits import PROTOCOLS
     from maskmtl.training import Progress, Stopped
 
-    _use_threads(args.threads)
+    use_threads(args.threads)
     for protocol in args.protocols:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocols should be of {list(PROTOCOLS)}, got {protocol!r}")
@@ -316,7 +322,7 @@ def _table(args: argparse.Namespace) -> None:
         print(name, end=": ")
         _log_epoch(line)
 
-    with _held() as asked, _Bar("table", unit="batch") as bar:
+    with held() as asked, Bar("table", unit="batch") as bar:
 
         def progress(name: str, p: Progress) -> None:
             bar.text(name)
@@ -353,7 +359,7 @@ def _read_json(path: Path) -> Any:
         raise ValueError(f"run should have a readable {path.name}, got {str(path)!r}: {error}") from error
 
 
-def _open(args: argparse.Namespace) -> tuple[Any, Any]:
+def open_faces_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
     from maskmtl.checkpoint import DEFAULT_MODEL, load_model
     from maskmtl.dataset import check_masks
     from maskmtl.evaluation import choose
@@ -362,7 +368,7 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
     check_masks(args.masks)
     name = args.model or DEFAULT_MODEL
     model = load_model(name, args.device)
-    with _Bar("open") as bar:
+    with Bar("open") as bar:
         faces = open_faces(args.faces, args.protocol, progress=bar)
     if len(faces.rejected):
         print(
@@ -378,8 +384,8 @@ def _predict(args: argparse.Namespace) -> None:
 
     if args.out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"out should end in .parquet or .csv, got {str(args.out)!r}")
-    model, faces = _open(args)
-    with _Bar("predict") as bar:
+    model, faces = open_faces_and_model(args)
+    with Bar("predict") as bar:
         table = predict(model, faces, masks=args.masks, seed=args.seed, progress=bar)
     if args.out.suffix == ".csv":
         write_atomic(args.out, lambda partial: wide(table, model).to_csv(partial, index=False))
@@ -391,8 +397,8 @@ def _predict(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from maskmtl.evaluation import evaluate
 
-    model, faces = _open(args)
-    with _Bar("evaluate") as bar:
+    model, faces = open_faces_and_model(args)
+    with Bar("evaluate") as bar:
         figures, _ = evaluate(model, faces, masks=args.masks, seed=args.seed, progress=bar)
     result = {"model": model.name, "faces": faces.name, "split": args.split, "seed": args.seed, "masks": figures}
     if args.json:
@@ -421,7 +427,7 @@ def _mask(args: argparse.Namespace) -> None:
     if args.out is not None:
         masking.check_out(args.out, settings)
     path = Path(args.faces)
-    with _Bar("open") as bar:
+    with Bar("open") as bar:
         if path.is_file() and is_image(path.name):
             faces, found = masking.open_picture(path)
             if not found:
@@ -444,7 +450,7 @@ def _mask(args: argparse.Namespace) -> None:
             if asked():
                 raise KeyboardInterrupt
 
-        with _Bar("mask") as bar, _held() as asked:
+        with Bar("mask") as bar, held() as asked:
             try:
                 table = masking.mask_faces(
                     faces, args.out, masks=masks, seed=args.seed, picture=args.format, workers=args.workers,
@@ -489,7 +495,7 @@ def _demo(args: argparse.Namespace) -> None:
     from maskmtl.composites import make_demo
     from maskmtl.manifest import load_faces
 
-    with _Bar("demo", unit="composite") as bar:
+    with Bar("demo", unit="composite") as bar:
         table = make_demo(load_faces(Path(args.faces), "random"), args.out, seed=args.seed, progress=bar)
     print(f"{len(table)} composite faces in {args.out}")
 

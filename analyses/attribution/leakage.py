@@ -8,7 +8,7 @@ import pandas as pd
 from analyses.attribution.regions import COLUMNS
 from analyses.fairness.intervals import bootstrap_mean
 
-CONFIRMED, REFUTED, UNCLEAR = "confirmed", "refuted", "unclear"
+CONFIRMED, REFUTED, NO_LEAD, UNCLEAR = "confirmed", "refuted", "less than its area", "unclear"
 
 
 def mask_leakage(energy: pd.DataFrame, by: Sequence[str] = (), *, seed: int) -> pd.DataFrame:
@@ -31,8 +31,9 @@ def leakage(energy: pd.DataFrame, ablation: pd.DataFrame, by: Sequence[str] = ()
     effect: what the score loses when the region 'mask' is filled, the mean over the n + silent faces.
     excess: the effect less what the mask's area explains, which is its share of the picture times all that is lost: the
         sum of the effects above 0 over the regions.
-    verdict: 'confirmed' where the intervals of lift and excess lie above 1 and 0; 'refuted' where that of excess lies
-        below 0: filling the mask costs less than its area explains; else 'unclear', as where faces show no spread.
+    verdict: where the interval of lift lies above 1, 'confirmed' if that of excess lies above 0, 'refuted' if below 0;
+        'less than its area' where both lie below, which is not nothing: see effect; else 'unclear', as where faces show
+        no spread.
 
     Intervals, _low and _high, are of 95 %, by bootstrap over faces. A bare face's lower half may exceed its area as
     well: 'confirmed' says that what is there matters, not that it matters more with a mask than without.
@@ -45,8 +46,9 @@ def leakage(energy: pd.DataFrame, ablation: pd.DataFrame, by: Sequence[str] = ()
         got = ", ".join(map(str, lacking.iloc[0]))
         raise ValueError(f"ablation should have the effects of every masked face in energy, has none of {got}")
     table = _means(masked, by, ["lift", "effect", "excess"], seed)
-    confirmed = (table["lift_low"] > 1) & (table["excess_low"] > 0)
-    table["verdict"] = np.select([confirmed, table["excess_high"] < 0], [CONFIRMED, REFUTED], UNCLEAR)
+    claimed, more, less = table["lift_low"] > 1, table["excess_low"] > 0, table["excess_high"] < 0
+    verdicts = {CONFIRMED: claimed & more, REFUTED: claimed & less, NO_LEAD: (table["lift_high"] < 1) & less}
+    table["verdict"] = np.select(list(verdicts.values()), list(verdicts), UNCLEAR)
     return table
 
 

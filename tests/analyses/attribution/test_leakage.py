@@ -144,7 +144,8 @@ def test_beside_ablation_by_hand():
         ((1.5, 2.0), (1.0, 4.0), "unclear"),  # on both sides of 2
         ((0.5, 2.0), (3.0, 4.0), "unclear"),
         ((0.5, 0.8), (3.0, 4.0), "unclear"),  # ablation finds what the maps deny
-        ((0.5, 0.8), (0.0, 0.5), "refuted"),
+        ((0.5, 0.8), (0.0, 0.5), "less than its area"),
+        ((0.5, 1.6), (0.0, 0.5), "unclear"),
         ((2.0, 2.0), (3.0, 4.0), "unclear"),  # no spread, no interval
     ],
 )

@@ -1,0 +1,106 @@
+"""The command `maskmtl` with all its commands: those of maskmtl/cli.py and the analyses'."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from maskmtl import cli
+from maskmtl.cli import AddCommand, Bar, add_faces, names, open_faces_and_model
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As maskmtl.cli.main."""
+    return cli.main(argv, _add_commands)
+
+
+def _add_commands(command: AddCommand) -> None:
+    sub = command("explain", _explain, "measure where a model looks: energy and worth of each region of the face")
+    add_faces(sub)
+    sub.set_defaults(masks=("none", "surgical"))
+    sub.add_argument(
+        "--methods", type=names, default=("hirescam",), help="comma-separated (default hirescam); 'all' for every one"
+    )
+    sub.add_argument(
+        "--by", type=names, default=(), help="groups of the mask's leakage: ethnicity,gender,age_band,mask"
+    )
+    sub.add_argument("--maps", action="store_true", help="keep the raw maps too, in DIR/maps")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the tables")
+    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    sub = command("atlas", _atlas, "average a model's maps by group, bare and masked, and test what each mask changes")
+    add_faces(sub)
+    sub.set_defaults(masks=("none", "surgical"))
+    sub.add_argument("--by", default="ethnicity", help="ethnicity (default), gender, age_band or a column of the faces")
+    sub.add_argument("--method", default="hirescam", help="default hirescam")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the atlas")
+    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from analyses.attribution import METHODS, Attribution
+    from analyses.explanation import explain_faces
+    from maskmtl.files import write_atomic
+
+    methods = tuple(METHODS) if args.methods == ("all",) else args.methods
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise ValueError(f"methods should be among {sorted(METHODS)} or 'all', got {unknown[0]!r}")
+    model, faces = open_faces_and_model(args)
+    maps = args.out / "maps"
+    maps.mkdir(parents=True, exist_ok=True) if args.maps else args.out.mkdir(parents=True, exist_ok=True)
+
+    def keep(method: str, mask: str, first: int, found: Attribution) -> None:
+        found.save(maps / f"{method}-{mask.replace(':', '-')}-{first:06d}.safetensors")
+
+    with Bar("explain") as bar:
+        found = explain_faces(
+            model, faces, masks=args.masks, methods=methods, seed=args.seed, keep=keep if args.maps else None,
+            progress=bar,
+        )  # fmt: skip
+    found.save(args.out)
+    if args.maps:  # which face a row of the files is of
+        write_atomic(maps / "faces.csv", partial(faces.table[["face_id"]].to_csv, index_label="row"))
+    summary, leaks = found.summary(), found.leakage(args.by)
+    if args.json:
+        tables = {
+            "regions": json.loads(summary.to_json(orient="records")),
+            "leakage": json.loads(leaks.to_json(orient="records")),
+        }
+        print(json.dumps({**found.about, "out": str(args.out), **tables}, indent=2))
+        return
+    print(
+        f"{model.name} on {len(faces)} faces of {faces.name}, {args.split}, mask seed {args.seed}; tables in {args.out}"
+    )
+    for (task, method, mask), of_map in summary.groupby(["task", "method", "mask"], sort=False):
+        words = ", ".join(f"{row.region} {row.share:.0%} ({row.lift:.1f})" for row in of_map.itertuples())
+        print(f"{task}, {method}, {mask}: {words}; n {of_map['n'].max()}")
+    if len(leaks):
+        print("share of positive energy (lift: share / area). The mask itself, lift and loss of score without it:")
+        print(leaks.to_string(index=False, float_format="{:.3f}".format))
+
+
+def _atlas(args: argparse.Namespace) -> None:
+    from analyses.attribution.atlas import atlas
+
+    model, faces = open_faces_and_model(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with Bar("atlas") as bar:
+        found = atlas(model, faces, masks=args.masks, by=args.by, method=args.method, seed=args.seed, progress=bar)
+    found.save(args.out)
+    table = found.table()
+    if args.json:
+        print(
+            json.dumps(
+                {**found.about, "out": str(args.out), "maps": json.loads(table.to_json(orient="records"))}, indent=2
+            )
+        )
+        return
+    print(f"{model.name} on {len(faces)} faces of {faces.name} by {args.by}; atlas in {args.out}")
+    print("found: share of the pixels in which masked differ from bare faces at a false discovery rate of 5 %")
+    print(table.dropna().to_string(index=False, float_format="{:.2f}".format))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
