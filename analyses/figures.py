@@ -209,6 +209,14 @@ def map_overlay(
     return np.rint(blend).astype(np.uint8)
 
 
+def outlined(picture: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) with a thin white line around the True cells of a grid (h, w) over it."""
+    height, width = picture.shape[:2]
+    cells = cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(np.pad(cells, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(-1, -1))
+    return np.asarray(cv2.drawContours(picture.copy(), lines, -1, (255, 255, 255), 1), np.uint8)
+
+
 def _places(masks: Iterable[str]) -> dict[str, int]:
     """Each mask's place in PALETTE, SYMBOLS and DASHES; the first is kept for bare faces, shown or not."""
     ordered = list(masks)

@@ -18,6 +18,7 @@ def main() -> None:
             st.Page("views/face.py", title="Face", icon=":material/face:", default=True),
             st.Page("views/masks.py", title="Masks", icon=":material/masks:", url_path="masks"),
             st.Page("views/dataset.py", title="Data set", icon=":material/grid_view:", url_path="dataset"),
+            st.Page("views/atlas.py", title="Atlas", icon=":material/map:", url_path="atlas"),
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]
     )

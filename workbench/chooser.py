@@ -1,18 +1,21 @@
-"""Which face a page is about: a demo face, or one of an uploaded photo."""
+"""Which face or set of faces a page is about. Pages share the choice."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 
 from analyses.face import describe
+from maskmtl.evaluation import CHOICES
 from maskmtl.photo import centre_square
+from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TaskSpec
 from workbench import resources
 
-DEMO, PHOTO = "Demo faces", "Your photo"
+DEMO, PHOTO, FOLDER = "Demo faces", "Your photo", "A folder"
 ANY = "any"
 FILTERS = {"age_band": "Age", "gender": "Gender", "ethnicity": "Ethnicity"}
 SHOWN = 8  # demo faces offered at once
@@ -145,3 +148,47 @@ def _aligned_crop(photo: np.ndarray) -> ChosenFace | None:
 def _face_id(crop: np.ndarray) -> str:
     """As `read_face` names a picture without a name: the same picture gets the same mask."""
     return "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
+
+
+WORDS = {
+    "unseen": "faces the model has not seen",
+    "all": "all faces",
+    "train": "the training split",
+    "val": "the validation split",
+    "test": "the test split",
+}
+
+
+class ChosenSet(NamedTuple):
+    """What `resources.faces` and `choose` take. (A tuple: Streamlit makes classes anew, and compares by value.)"""
+
+    source: str
+    protocol: str
+    split: str
+
+
+def choose_set() -> ChosenSet | None:
+    """The widgets for a set of faces; None while there is none."""
+    kind = st.segmented_control(
+        "Faces", [DEMO, FOLDER], default=DEMO, required=True, key="set_kind", label_visibility="collapsed",
+        persist_state="session",
+    )  # fmt: skip
+    source, splits, protocol = "demo", False, PROTOCOLS[0]
+    if kind == FOLDER:
+        source = st.text_input(
+            "Folder on the machine that runs the workbench", key="set_folder", persist_state="session",
+            placeholder="/path/to/faces",
+            help="Made by `maskmtl prepare`, or any folder of pictures; UTKFace names give annotations.",
+        ).strip()  # fmt: skip
+        if not source:
+            return None
+        if problem := resources.folder_problem(source):
+            st.error(problem)
+            return None
+        splits = resources.has_splits(source)
+    left, right = st.columns(2)
+    options = list(CHOICES) if splits else ["unseen", "all"]
+    split = left.selectbox("Which faces", options, format_func=WORDS.__getitem__, key="set_split")
+    if splits:
+        protocol = right.selectbox("Protocol", PROTOCOLS, key="set_protocol")
+    return ChosenSet(source, protocol, split)

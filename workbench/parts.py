@@ -1,5 +1,6 @@
 """Small pieces that pages share: tables with bars, downloads, the scale of maps. Everything shown is escaped."""
 
+import time
 from collections.abc import Callable, Mapping
 from html import escape
 
@@ -7,9 +8,11 @@ import pandas as pd
 import streamlit as st
 from plotly.colors import sequential
 
+from analyses.attribution import METHODS
 from analyses.face import percent
 from analyses.figures import PALETTE
 from maskmtl.masks import MIXED, MaskSpec
+from maskmtl.networks import MaskMTL, NonLocalBlock
 
 KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
 WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
@@ -91,3 +94,24 @@ def csv(label: str, name: str, make: Callable[[], pd.DataFrame]) -> None:
 def download(label: str, name: str, make: Callable[[], str | bytes], mime: str = "application/octet-stream") -> None:
     """A button for a file, which is made when it is asked for."""
     st.download_button(label, make, name, mime, key=name, on_click="ignore", icon=":material/download:")
+
+
+def methods_for(model: MaskMTL) -> list[str]:
+    """The methods that this network has maps of."""
+    looks = any(isinstance(module, NonLocalBlock) for module in model.modules())
+    return [method for method in METHODS if looks or method != "attention"]
+
+
+class Clock:
+    """Time left, from the pace so far."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def left(self, done: int, total: int) -> str:
+        """', about 40 s left', or nothing in the first seconds."""
+        spent = time.monotonic() - self._started
+        if spent < 2 or not 0 < done < total:
+            return ""
+        seconds = spent * (total - done) / done
+        return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"

@@ -105,6 +105,12 @@ def demo_thumbnail(row: int) -> str:
     return data_uri(faces("demo").images[row], THUMBNAIL)
 
 
+@st.cache_data(show_spinner=False)
+def mean_demo_face() -> np.ndarray:
+    """(H, H, 3) uint8, the average of the demo faces: what averages of maps are drawn over."""
+    return np.rint(faces("demo").images[:].mean(axis=0)).astype(np.uint8)
+
+
 def data_uri(image: np.ndarray, size: int, quality: int = 85) -> str:
     """(H, H, 3) uint8 RGB as a JPEG data URI of `size` px."""
     small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)

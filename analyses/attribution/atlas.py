@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,7 @@ def atlas(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
     **options: Any,
 ) -> AtlasResult:
     """Mean maps of each group of faces, bare and under each of `masks`, and what each mask changes.
@@ -292,7 +294,8 @@ def atlas(
     A face's group is its annotation `by`, as in `group_table`, never a prediction. Masked faces are asked for the class
     that the bare face was given, so that both maps answer the same question; `index`, a class by task, asks the same of
     all. `method` and `options` are those of `explain`. Faces, which may be more than fit in memory, are read and drawn
-    `batch_size` at a time. `seed` draws the masks, the same as `predict`, and the permutations.
+    `batch_size` at a time. `seed` draws the masks, the same as `predict`, and the permutations. `turn` is entered for
+    each batch under each mask: a lock, where others use the model too.
     """
     masks = check_masks(("none", *masks))
     if not len(faces):
@@ -309,7 +312,8 @@ def atlas(
         found = []
         for i, mask in enumerate(masks):
             worn = np.stack([wear(*face, mask, seed) for face in zip(images, points, ids[rows], strict=True)])
-            maps = explain(model, to_input(worn, model), tasks=tasks, method=method, index=asked, **options)
+            with turn():
+                maps = explain(model, to_input(worn, model), tasks=tasks, method=method, index=asked, **options)
             asked = maps.index
             found.append(maps.values)
             if progress is not None:

@@ -9,6 +9,7 @@ from analyses.figures import (
     group_figure,
     map_overlay,
     map_scale,
+    outlined,
 )
 
 NAN = float("nan")
@@ -153,3 +154,14 @@ def test_arguments_that_do_not_fit():
         map_overlay(FACE, bump()[None])
     with pytest.raises(ValueError, match=r"mode should be one of \['positive', 'signed'\], got 'both'"):
         map_overlay(FACE, bump(), mode="both")
+
+
+def test_found_cells_are_outlined():
+    found = np.zeros((4, 6), bool)
+    found[1:3, 2:4] = True
+    picture = np.full((40, 60, 3), 100, np.uint8)
+    drawn = outlined(picture, found)
+    changed = (drawn != picture).any(axis=2)
+    assert changed[10, 25] and changed[19, 20] and not changed[15:17, 25:35].any() and not changed[:8].any()
+    np.testing.assert_array_equal(outlined(picture, np.zeros((4, 6), bool)), picture)
+    assert (outlined(picture, np.ones((4, 6), bool)) != picture).any(axis=2)[[0, -1]].all()

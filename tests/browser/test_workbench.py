@@ -183,6 +183,33 @@ def test_gallery_of_masks(page, server, demo_faces, tmp_path):
     page.get_by_text("These masks can't be drawn: colour of a mask should be one of").wait_for()
 
 
+def test_atlas_of_groups(page, server, tmp_path):
+    page.goto(f"{server}/atlas")
+    most = page.get_by_role("spinbutton", name="Faces at most")
+    most.fill("40")
+    most.press("Enter")
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.get_by_role("button", name="Make the atlas").click()
+    page.get_by_role("heading", name="Where the model looks").wait_for()
+    maps = page.get_by_alt_text("Bare minus masked, age")
+    page.get_by_role("button", name="Mean maps (CSV)").wait_for()
+    assert maps.count() >= 3 and page.get_by_text("fewer than 20 faces, not tested").count() >= 1
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Mean maps (CSV)").click()
+    table = pd.read_csv(download.value.path())
+    assert {"none", "surgical"} == set(table["mask"]) and table.groupby(["task", "mask", "group"])[
+        "n"
+    ].first().sum() == 240
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_timeout(500)
+    assert no_sideways_scrolling(page)
+    bare, change = (
+        page.get_by_alt_text(alt).first.bounding_box() for alt in ("Mean map of age", "Bare minus masked, age")
+    )
+    assert bare["y"] == change["y"] and change["x"] + change["width"] <= 400
+    page.screenshot(path=tmp_path / "atlas.png", full_page=True)
+
+
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", b"101"), ("evil.example", b"403")])
 def test_foreign_host_names_are_refused(server, host, status):
     """DNS rebinding: a page elsewhere must not reach the workbench under its own name."""

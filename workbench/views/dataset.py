@@ -12,63 +12,29 @@ from analyses.assessment import ALL, GROUPINGS, Assessment, assess, headline, in
 from analyses.figures import confusion_figure, error_figure, group_figure, mask_name
 from maskmtl.checkpoint import best_device
 from maskmtl.dataset import check_masks
-from maskmtl.evaluation import CHOICES, choose
+from maskmtl.evaluation import choose
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
-from maskmtl.splits import PROTOCOLS
 from workbench import parts, resources
+from workbench.chooser import WORDS, ChosenSet, choose_set
 from workbench.sidebar import current_model
-
-DEMO, FOLDER = "Demo faces", "A folder"
-WORDS = {
-    "unseen": "faces the model has not seen",
-    "all": "all faces",
-    "train": "the training split",
-    "val": "the validation split",
-    "test": "the test split",
-}
 
 
 class Order(NamedTuple):
     """What to run. (A tuple, because Streamlit makes this class anew on every run of the page.)"""
 
-    source: str
-    protocol: str
-    split: str
+    faces: ChosenSet
     masks: tuple[str, ...]
     seed: int
 
 
 def choose_order() -> Order | None:
     """The widgets above the button; None while something is missing."""
-    kind = st.segmented_control(
-        "Faces",
-        [DEMO, FOLDER],
-        default=DEMO,
-        required=True,
-        key="set_kind",
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    source, splits, protocol = "demo", False, PROTOCOLS[0]
-    if kind == FOLDER:
-        source = st.text_input(
-            "Folder on the machine that runs the workbench", key="set_folder", persist_state="session",
-            placeholder="/path/to/faces",
-            help="Made by `maskmtl prepare`, or any folder of pictures; UTKFace names give annotations.",
-        ).strip()  # fmt: skip
-        if not source:
-            return None
-        if problem := resources.folder_problem(source):
-            st.error(problem)
-            return None
-        splits = resources.has_splits(source)
-    left, middle, right = st.columns(3)
-    options = list(CHOICES) if splits else ["unseen", "all"]
-    split = left.selectbox("Which faces", options, format_func=WORDS.__getitem__, key="set_split")
-    if splits:
-        protocol = left.selectbox("Protocol", PROTOCOLS, key="set_protocol")
+    faces = choose_set()
+    if faces is None:
+        return None
+    middle, right = st.columns([2, 1])
     names = ["none", *MASKS]
     chosen = middle.multiselect(
         "Masks", names, default=names[:2], format_func=parts.mask_words, accept_new_options=True, key="set_masks",
@@ -83,7 +49,7 @@ def choose_order() -> Order | None:
     except ValueError as error:
         st.error(f"This mask can't be drawn: {error}.")
         return None
-    return Order(source, protocol, split, masks, int(seed))
+    return Order(faces, masks, int(seed))
 
 
 def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
@@ -100,15 +66,15 @@ def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
             bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces, {len(order.masks)} variants each")
 
         try:
-            faces = resources.faces(order.source, order.protocol, opening)
-            chosen = choose(faces, name, order.split)
+            faces = resources.faces(order.faces.source, order.faces.protocol, opening)
+            chosen = choose(faces, name, order.faces.split)
             predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
             bar.progress(1.0, "Intervals …")
             assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
         except (ValueError, OSError) as error:
             st.error(f"These faces can't be used: {error}.")
             return None
-        title = f"{model.name} on {faces.name}: {WORDS[order.split]}, {len(chosen):,} of {len(faces):,}"
+        title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
         return {
             "title": title, "assessment": assessment, "rejected": faces.rejected, "order": order, "model": name,
         }  # fmt: skip

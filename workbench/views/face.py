@@ -3,14 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from analyses.attribution import METHODS
 from analyses.attribution.names import METHOD_NAMES
 from analyses.attribution.regions import REGIONS
 from analyses.face import FaceReading, percent, read_face
 from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS, MaskSpec
-from maskmtl.networks import MaskMTL, NonLocalBlock
+from maskmtl.networks import MaskMTL
 from workbench import parts, resources
 from workbench.chooser import choose_face
 from workbench.parts import mask_words
@@ -98,12 +97,6 @@ def show_downloads(reading: FaceReading, energy: pd.DataFrame, model: MaskMTL) -
         parts.csv("Regions (CSV)", "face-regions.csv", lambda: energy)
 
 
-def methods_for(model: MaskMTL) -> list[str]:
-    """The methods that this network has maps of."""
-    looks = any(isinstance(module, NonLocalBlock) for module in model.modules())
-    return [method for method in METHODS if looks or method != "attention"]
-
-
 def page() -> None:
     st.title("Face")
     st.markdown("What does a model read from a face, where does it look, and what does a mask change?")
@@ -122,8 +115,8 @@ def page() -> None:
     )  # fmt: skip
     left, right = st.columns([3, 2])
     methods = left.multiselect(
-        "Maps", methods_for(model), default=["gradcam"], format_func=METHOD_NAMES.__getitem__, max_selections=AT_ONCE,
-        key="face_maps", persist_state="session", help=f"Up to {AT_ONCE} methods side by side.",
+        "Maps", parts.methods_for(model), default=["gradcam"], format_func=METHOD_NAMES.__getitem__,
+        max_selections=AT_ONCE, key="face_maps", persist_state="session", help=f"Up to {AT_ONCE} methods side by side.",
     )  # fmt: skip
     opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
     try:
@@ -131,7 +124,7 @@ def page() -> None:
     except ValueError as error:
         st.error(f"This mask can't be drawn: {error}.")
         return
-    methods = [method for method in methods if method in methods_for(model)]
+    methods = [method for method in methods if method in parts.methods_for(model)]
     if not methods:
         st.info("Choose a method under Maps to see where the answers come from.")
         return

@@ -1,0 +1,42 @@
+"""The page of group atlases, without a browser."""
+
+import numpy as np
+import pytest
+
+from analyses.attribution.atlas import atlas
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+
+
+@pytest.fixture
+def page(app):
+    return app.run().switch_page("views/atlas.py").run()
+
+
+def make(at, most: int = 40):
+    at.number_input(key="atlas_most").set_value(most).run()
+    return next(button for button in at.button if button.label == "Make the atlas").click().run()
+
+
+def test_groups_are_those_of_the_analysis(page, say, models, demo_faces):
+    at = page.selectbox(key="atlas_by").set_value("gender").run()
+    at = make(at)
+    assert not at.exception and not at.error
+    rows = np.unique(np.linspace(0, len(demo_faces) - 1, 40).round().astype(int))
+    expected = atlas(load_model(models / DEFAULT_MODEL), demo_faces.select(rows), masks=["surgical"], by="gender")
+    shown = at.session_state["atlas_result"]["atlas"]
+    for task in expected.mean:
+        np.testing.assert_allclose(shown.mean[task], expected.mean[task], atol=1e-5)
+    text = say(at)
+    for group, n in zip(expected.groups, expected.n, strict=True):
+        assert f"**{group}**, n {n}" in text
+    assert len(at.image) == 3 * len(expected.groups)
+    before = [image.proto.imgs[0].url for image in at.image]
+    at.segmented_control(key="atlas_task").set_value("ethnicity").run()
+    assert [image.proto.imgs[0].url for image in at.image] != before
+    at.selectbox(key="atlas_mask").set_value("cloth").run()
+    assert "the choices above have changed since" in say(at)
+
+
+def test_small_groups_are_not_tested(page, say):
+    at = make(page, most=25)
+    assert "fewer than 20 faces, not tested" in say(at) and not at.exception

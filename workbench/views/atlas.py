@@ -1,0 +1,177 @@
+"""Groups of faces: the mean map of each, bare and masked, and where a mask changes it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from analyses.assessment import GROUPINGS
+from analyses.attribution import options_of
+from analyses.attribution.atlas import AtlasResult, atlas
+from analyses.attribution.names import METHOD_NAMES
+from analyses.face import percent
+from analyses.fairness.groups import FEW
+from analyses.figures import map_overlay, map_scale, outlined
+from maskmtl.evaluation import choose
+from maskmtl.masks import MASKS, MaskSpec
+from maskmtl.networks import MaskMTL
+from workbench import parts, resources
+from workbench.chooser import WORDS, ChosenSet, choose_set
+from workbench.parts import mask_words
+from workbench.sidebar import current_model
+
+SHOWN = 300  # faces at most, unless told: about a minute on two cores
+CAPTION = (
+    ", raw values averaged over the faces of a group, all groups of a task on one scale, over an average of the "
+    "composite demo faces. Masked faces are asked for the answer that the bare face got. In the last column a line "
+    "encloses the pixels in which bare and masked differ: vermilion where the mask takes evidence away, blue where it "
+    "adds some (permutation test by source face, false discovery rate 5 % over the pixels of one map). More faces find "
+    "more: do not compare enclosed areas between groups of different size. A group is an annotation, not anyone’s "
+    "identity; a map shows association in this model, not a cause."
+)
+
+
+class Order(NamedTuple):
+    """What to average. (A tuple: Streamlit makes classes anew, and compares by value.)"""
+
+    faces: ChosenSet
+    mask: str
+    by: str
+    method: str
+    most: int
+
+
+def choose_order(model: MaskMTL) -> Order | None:
+    faces = choose_set()
+    if faces is None:
+        return None
+    left, middle, right = st.columns(3)
+    text = left.selectbox("Mask", MASKS, format_func=mask_words, accept_new_options=True, key="atlas_mask")
+    by = middle.selectbox("Groups", GROUPINGS, format_func=GROUPINGS.__getitem__, key="atlas_by")
+    methods = [method for method in parts.methods_for(model) if "regions" not in options_of(method)]
+    method = right.selectbox(
+        "Maps", methods, methods.index("hirescam"), format_func=METHOD_NAMES.__getitem__, key="atlas_method",
+        help="Integrated gradients, gradient SHAP, occlusion and ablation take many times as long as the others.",
+    )  # fmt: skip
+    most = st.number_input(
+        "Faces at most", FEW, 1_000_000, SHOWN, 50, key="atlas_most",
+        help=f"Taken at even steps through the set. Groups below {FEW} faces are not tested.",
+    )  # fmt: skip
+    try:
+        mask = str(MaskSpec.parse(text))
+    except ValueError as error:
+        st.error(f"This mask can't be drawn: {error}.")
+        return None
+    return Order(faces, mask, by, method, int(most))
+
+
+def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
+    """Average, with a bar; any click stops it."""
+    with st.container(key="running"):
+        bar = st.progress(0.0, "Opening the faces …")
+        st.button("Stop", icon=":material/stop_circle:")
+        clock = parts.Clock()
+
+        def explaining(done: int, total: int) -> None:
+            bar.progress(done / total, f"Explaining: {done:,} of {total:,} pictures{clock.left(done, total)}")
+
+        try:
+            faces = resources.faces(order.faces.source, order.faces.protocol)
+            chosen = choose(faces, name, order.faces.split)
+            rows = np.unique(np.linspace(0, len(chosen) - 1, min(order.most, len(chosen))).round().astype(int))
+            result = atlas(
+                model, chosen.select(rows), masks=("none", order.mask), by=order.by, method=order.method,
+                batch_size=resources.TURN, progress=explaining, turn=resources.one_at_a_time,
+            )  # fmt: skip
+        except (ValueError, OSError) as error:
+            st.error(f"These faces can't be used: {error}.")
+            return None
+    title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(rows):,} of {len(chosen):,}"
+    return {"title": title, "atlas": result, "order": order, "model": name}
+
+
+def show_group(result: AtlasResult, task: str, group: str, scales: tuple[float, float], mask: str) -> None:
+    """A row: mean map bare, mean map masked, and what the mask changes."""
+    n = result.n[result.groups.index(group)]
+    st.markdown(f"**{group}**, n {n:,}" + (f": fewer than {FEW} faces, not tested" if n < FEW else ""))
+    face = resources.mean_demo_face()
+    columns = st.columns(3, wrap=False)
+    for column, worn in zip(columns, ("none", mask), strict=False):
+        values = result.mean[task][result.groups.index(group), result.masks.index(worn)]
+        caption = parts.capital(mask_words(worn)) + ("" if map_scale(values) else ", no positive evidence")
+        column.image(
+            map_overlay(face, values, scale=scales[0]), width="stretch", caption=caption,
+            alt=f"Mean map of {task}, {group}, {mask_words(worn)}",
+        )  # fmt: skip
+    change = result.mask_change(task, group, mask)
+    found = change.found()
+    words = f"differs in {percent(found.mean())} of the picture" if n >= FEW else "not tested"
+    columns[2].image(
+        outlined(map_overlay(face, change.difference * found, scale=scales[1], mode="signed"), found), width="stretch",
+        caption=f"Bare − masked: {words}", alt=f"Bare minus masked, {task}, {group}: {words}",
+    )  # fmt: skip
+
+
+def show(found: dict[str, Any], order: Order | None, name: str) -> None:
+    result: AtlasResult = found["atlas"]
+    made: Order = found["order"]
+    st.header("Where the model looks")
+    st.markdown(found["title"])
+    if (order, name) != (made, found["model"]):
+        st.caption("This is the last atlas; the choices above have changed since.")
+    tasks = list(result.mean)
+    task = str(
+        st.segmented_control(
+            "Task", tasks, default=tasks[0], required=True, key="atlas_task", label_visibility="collapsed"
+        )
+    )
+    means, changes = result.mean[task], result.change[task][:, 1:]
+    scales = (
+        map_scale(*means.reshape(-1, *means.shape[2:])),
+        map_scale(*changes.reshape(-1, *changes.shape[2:]), mode="signed"),
+    )
+    with st.container(key="atlas_maps"):
+        for group in result.groups:
+            show_group(result, task, group, scales, made.mask)
+    st.caption(f"{METHOD_NAMES[made.method]}{CAPTION}")
+    with st.container(horizontal=True):
+        parts.csv("Summary (CSV)", "atlas.csv", result.table)
+        parts.csv("Mean maps (CSV)", "atlas-maps.csv", partial(map_table, result))
+
+
+def map_table(result: AtlasResult) -> pd.DataFrame:
+    """Long: task, group, mask, n, row, column, mean, error, change, p."""
+    frames = []
+    for task, means in result.mean.items():
+        for g, (group, n) in enumerate(zip(result.groups, result.n, strict=True)):
+            for m, mask in enumerate(result.masks):
+                row, column = np.indices(means.shape[2:]).reshape(2, -1)
+                of_map = {"task": task, "group": group, "mask": mask, "n": n, "row": row, "column": column}
+                arrays = {"mean": result.mean, "error": result.error, "change": result.change, "p": result.p}
+                frames.append(pd.DataFrame(of_map | {name: of[task][g, m].ravel() for name, of in arrays.items()}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def page() -> None:
+    st.title("Atlas")
+    st.markdown("Where does a model look in each group of faces, and what does a mask change?")
+    name, model = current_model()
+    order = choose_order(model)
+    pressed = st.button("Make the atlas", type="primary", icon=":material/play_arrow:", disabled=order is None)
+    place = st.empty()
+    if pressed and order is not None:
+        st.session_state.pop("atlas_result", None)
+        with place.container():
+            found = run(order, name, model)
+        if found is not None:
+            st.session_state["atlas_result"] = found
+            place.empty()
+    if "atlas_result" in st.session_state:
+        show(st.session_state["atlas_result"], order, name)
+    elif not pressed:
+        st.caption("The demo faces take about half a minute: choose groups and a mask, then make the atlas.")
+
+
+page()
