@@ -99,6 +99,10 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     sub.add_argument("--protocol", help="random (default) or parts", **given)
     sub.add_argument("--masks", type=names, help="comma-separated: none,surgical (default) trains on both", **given)
     sub.add_argument(
+        "--bare", type=float, help="probability of a bare face among several masks (default: evenly)", **given
+    )
+    sub.add_argument("--teacher", help="a model whose answers for bare faces are learnt too (default: none)", **given)
+    sub.add_argument(
         "--draws", type=int, help="different masks a face may wear (default 2); 0 draws a fresh one each epoch", **given
     )
     sub.add_argument("--epochs", type=int, help="passes over the faces (default 40)", **given)

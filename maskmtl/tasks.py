@@ -16,6 +16,7 @@ class Target(Protocol):
     @property
     def out_features(self) -> int: ...
     def loss(self, logits: Tensor, y: Tensor) -> Tensor: ...
+    def imitation(self, logits: Tensor, other: Tensor) -> Tensor: ...
     def decode(self, logits: Tensor) -> Tensor: ...
     def score(self, logits: Tensor, index: int | Tensor | None = None) -> Tensor: ...
 
@@ -43,6 +44,12 @@ class Classes:
         if self.binary:
             return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype), reduction="none")
         return F.cross_entropy(logits, y.long(), reduction="none")
+
+    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
+        """(B,) cross-entropy with the probabilities of `other` logits (B, K), in nats."""
+        if self.binary:
+            return F.binary_cross_entropy_with_logits(logits[:, 0], torch.sigmoid(other[:, 0]), reduction="none")
+        return F.cross_entropy(logits, F.softmax(other, dim=1), reduction="none")
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, len(names)), each row sums to 1."""
@@ -99,6 +106,10 @@ class Scalar:
         error = logits[:, 0] - (y.to(logits.dtype) - self.mean) / self.std
         return error.abs() if self.criterion == "l1" else error.square()
 
+    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
+        """(B,) the loss with the values of `other` logits (B, 1) for labels."""
+        return self.loss(logits, self.decode(other))
+
     def decode(self, logits: Tensor) -> Tensor:
         """(B,) value in `unit`, within low..high."""
         return (logits[:, 0].float() * self.std + self.mean).clamp(self.low, self.high)
@@ -134,6 +145,10 @@ class Distribution(Scalar):
         wanted = F.softmax(-away.square() / (2 * self.sigma**2), dim=1)
         cross_entropy = -(wanted * F.log_softmax(logits, dim=1)).sum(dim=1)
         return 0.5 * cross_entropy + (F.softmax(logits, dim=1) * away).sum(dim=1).abs() / self.std
+
+    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
+        """(B,) half the cross-entropy with the distribution of `other` logits (B, K), in nats."""
+        return 0.5 * F.cross_entropy(logits, F.softmax(other, dim=1), reduction="none")
 
     def decode(self, logits: Tensor) -> Tensor:
         """(B,) median in `unit`: what costs least in absolute error."""

@@ -30,8 +30,9 @@ from torch import Tensor, nn
 
 from maskmtl import __version__
 from maskmtl.balancing import BALANCINGS, balancing
-from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, usable_device
+from maskmtl.checkpoint import SEEN, load_tensors, save_model, save_tensors, seen_digests, usable_device
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
+from maskmtl.distillation import Teacher
 from maskmtl.fairness import FAIRNESS, Adversary, GroupDRO, balanced_order, group_of
 from maskmtl.files import write_array, write_json, write_text
 from maskmtl.manifest import Faces
@@ -52,8 +53,8 @@ class TrainConfig:
 
     sharing, nonlocal_block, channels, encoder, size, mirror: the network, as MaskMTL takes them. tie: weight of soft
     sharing's regulariser. balancing: one of BALANCINGS.
-    masks: each face wears one of these per epoch, drawn evenly. draws: how many different masks a face may wear, drawn
-    beforehand; 0 for a fresh one each epoch, drawn on the fly.
+    masks: each face wears one of these per epoch, drawn evenly; or 'none' with probability `bare`, the others evenly.
+    draws: how many different masks a face may wear, drawn beforehand; 0 for a fresh one each epoch, drawn on the fly.
     age_loss: L1 or mean squared error, on years (the paper, its notebook) or on standardised years (z); or
     'distribution', over whole years (tasks.Distribution).
     schedule: 'constant' (the paper) or 'cosine', one cosine to zero after a warm-up of 5 % of the steps.
@@ -63,6 +64,8 @@ class TrainConfig:
     the losses of both their labels mixed likewise; 0 for none.
     average: the decay per step of an exponential average of the weights (Tarvainen and Valpola 2017), which is what
     is validated and kept; 0 for none.
+    teacher: a model's name or folder whose answers for the bare faces are learnt beside the labels (distillation.py);
+    '' for none.
     precision: 'bf16' runs the forward pass in bfloat16 where that is safe (autocast); weights stay float32.
     """
 
@@ -76,6 +79,7 @@ class TrainConfig:
     balancing: str = "fixed"
     protocol: str = "random"
     masks: tuple[str, ...] = ("none", "surgical")
+    bare: float | None = None
     draws: int = 2
     epochs: int = 40
     patience: int = 0
@@ -88,6 +92,7 @@ class TrainConfig:
     fairness: str = "none"
     mixup: float = 0.0
     average: float = 0.0
+    teacher: str = ""
     precision: str = "fp32"
     seed: int = 0
 
@@ -109,6 +114,10 @@ class TrainConfig:
                 raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average should be in 0..1, below 1, got {self.average}")
+        if self.bare is not None and not (0 < self.bare < 1 and "none" in self.masks and len(self.masks) > 1):
+            raise ValueError(
+                f"bare should be in 0..1, for 'none' among several masks, got {self.bare} for {list(self.masks)}"
+            )
         if self.draws < 0:
             raise ValueError(f"draws should be 0 (fresh masks each epoch) or more, got {self.draws}")
 
@@ -188,6 +197,8 @@ def train(
         mirror=config.mirror,
     )
     model.to(device).to(memory_format=torch.channels_last)
+    teacher = _teacher(config.teacher, model, faces) if config.teacher else None
+    bare = cached_render(train_faces, "none", size=big, seed=config.seed, folder=folder) if teacher else None
     unit = constant_losses(specs, y_train)
     groups = group_of(train_faces.table)
     balance = balancing(config.balancing, list(specs), unit).to(device)
@@ -224,6 +235,8 @@ def train(
         for step, (rows, images) in enumerate(_ahead(draw, _batches(order, config.batch_size), waited)):
             done = (epoch - 1) * steps + step
             x = as_tensor(images, config.channels)
+            if bare is not None:  # as further channels, so that what changes the face changes its twin
+                x = torch.cat([x, as_tensor(bare[rows], config.channels)], dim=1)
             x = augment(x, size, generator) if config.augment else x
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(config, done / (config.epochs * steps))
@@ -231,10 +244,16 @@ def train(
             y = {name: labels[torch.from_numpy(rows)] for name, labels in y_train.items()}
             x = x.to(device)
             x = x if share == 1 else share * x + (1 - share) * x.flip(0)
+            own, *twin = (
+                part.contiguous(memory_format=torch.channels_last) for part in x.split(config.channels, dim=1)
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                outputs = model(x.contiguous(memory_format=torch.channels_last))
+                outputs = model(own)
+                answers = teacher.answers(twin[0]) if teacher else None
             logits = {name: output.float() for name, output in outputs.items()}
             losses = mixed_losses(specs, logits, y, rows, share, reduce)
+            if teacher and answers:
+                losses = {name: losses[name] + loss for name, loss in teacher.losses(logits, answers).items()}
             stacked = torch.stack(list(losses.values()))
             if not torch.isfinite(stacked).all():
                 raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
@@ -371,6 +390,13 @@ def _training_faces(faces: Faces, split: str) -> Faces:
     return chosen
 
 
+def _teacher(name: str, model: MaskMTL, faces: Faces) -> Teacher:
+    known = np.isin(_digests(faces.in_split("test")), seen_digests(name)).sum()
+    if known:
+        raise ValueError(f"teacher should have seen no picture of the test split, {name!r} has seen {known}")
+    return Teacher(name, model)
+
+
 def _labels(table: pd.DataFrame, specs: dict[str, TaskSpec], device: torch.device) -> dict[str, Tensor]:
     return {name: torch.tensor(table[name].to_numpy(np.float32), device=device) for name in specs}
 
@@ -385,7 +411,7 @@ class _Drawn:
 
     def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
         draws = [1 if mask == "none" else config.draws for mask in config.masks]
-        self._n, self._counts = len(faces), np.array(draws)
+        self._n, self._counts, self._config = len(faces), np.array(draws), config
         self._arrays = [
             cached_render(faces, mask, size=size, seed=config.seed + draw, folder=folder)
             for mask, n in zip(config.masks, draws, strict=True)
@@ -394,7 +420,7 @@ class _Drawn:
 
     def of_epoch(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
         """What shows rows as they look this epoch: masks evenly, then one of that mask's draws."""
-        mask, draw = rng.integers(len(self._counts), size=self._n), rng.random(self._n)
+        mask, draw = _masks_of(self._config, self._n, rng), rng.random(self._n)
         first = np.cumsum(self._counts) - self._counts
         array = first[mask] + (draw * self._counts[mask]).astype(int)
         return lambda rows: np.stack([self._arrays[array[row]][row] for row in rows])
@@ -405,12 +431,22 @@ class _Fresh:
 
     def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
         bare = cached_render(faces, "none", size=size, seed=config.seed, folder=folder)
-        self._faces, self._masks = FreshMasks(bare, faces.landmarks.points), config.masks
+        self._faces, self._config = FreshMasks(bare, faces.landmarks.points), config
 
     def of_epoch(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
         """What shows rows as they look this epoch: masks evenly, each with a seed of its own."""
-        mask, seed = rng.integers(len(self._masks), size=len(self._faces)), rng.integers(2**62, size=len(self._faces))
-        return lambda rows: self._faces.draw(rows, [self._masks[mask[row]] for row in rows], seed[rows])
+        mask = _masks_of(self._config, len(self._faces), rng)
+        seed = rng.integers(2**62, size=len(self._faces))
+        masks = self._config.masks
+        return lambda rows: self._faces.draw(rows, [masks[mask[row]] for row in rows], seed[rows])
+
+
+def _masks_of(config: TrainConfig, n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) places in `config.masks`, one for each face of an epoch."""
+    if config.bare is None:
+        return rng.integers(len(config.masks), size=n)
+    others = (1 - config.bare) / (len(config.masks) - 1)
+    return rng.choice(len(config.masks), size=n, p=[config.bare if mask == "none" else others for mask in config.masks])
 
 
 def _ahead(
@@ -518,8 +554,11 @@ def _trained(modules: nn.ModuleDict) -> list[tuple[str, nn.Parameter]]:
 
 
 def _save_seen(run: Path, *parts: Faces) -> None:
-    digests = [int(digest, 16) for faces in parts for digest in faces.table["digest"]]
-    write_array(run / SEEN, np.sort(np.array(digests, np.uint64)))
+    write_array(run / SEEN, np.sort(np.concatenate([_digests(part) for part in parts])))
+
+
+def _digests(faces: Faces) -> np.ndarray:
+    return np.array([int(digest, 16) for digest in faces.table["digest"]], np.uint64)
 
 
 def _card(

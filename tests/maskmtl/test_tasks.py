@@ -83,3 +83,30 @@ def test_wrong_definitions_are_refused():
         Scalar("years", 0, 1, std=0)
     with pytest.raises(ValueError, match="kind of task 'x'"):
         TaskSpec.from_json({"name": "x", "kind": "Mystery"})
+
+
+def test_imitation_of_a_sure_teacher_is_the_loss_of_its_label():
+    logits = torch.tensor([[0.3, -1.0, 2.0]])
+    three, two = Classes(("a", "b", "c")), Classes(("a", "b"))
+    sure = torch.tensor([[-40.0, 40.0, -40.0]])
+    assert three.imitation(logits, sure).item() == pytest.approx(three.loss(logits, torch.tensor([1.0])).item())
+    assert two.imitation(logits[:, :1], sure[:, :1]).item() == pytest.approx(
+        two.loss(logits[:, :1], torch.tensor([0.0])).item()
+    )
+
+
+def test_imitation_is_least_for_the_teachers_own_answer():
+    teacher = torch.tensor([[0.5, -0.2, 1.0, 0.0]])
+    for target, width in (
+        (Classes(("a", "b", "c", "d")), 4),
+        (Classes(("a", "b")), 1),
+        (Distribution("years", 0, 3), 4),
+    ):
+        logits = teacher[:, :width].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(target.imitation(logits, teacher[:, :width]).sum(), logits)
+        assert gradient.abs().max() < 1e-6
+        assert target.imitation(teacher[:, :width] + torch.eye(width)[:1], teacher[:, :width]) > target.imitation(
+            teacher[:, :width], teacher[:, :width]
+        )
+    scalar = Scalar("years", 0, 116, mean=30, std=10)
+    assert scalar.imitation(torch.tensor([[0.5]]), torch.tensor([[1.5]])).item() == pytest.approx(1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskmtl.checkpoint import load_model, load_tensors, seen_digests
+from maskmtl.inference import to_input
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.tasks import TASKS
@@ -14,6 +15,7 @@ from maskmtl.training import (
     Mean,
     Stopped,
     TrainConfig,
+    _masks_of,
     constant_losses,
     learning_rate,
     mixed_losses,
@@ -226,3 +228,49 @@ def test_raw_years_keep_the_papers_units(small):
     assert training_specs(small.table, "mse_years")["age"].target.std == 1.0
     assert training_specs(small.table, "mse_years")["age"].target.criterion == "mse"
     assert training_specs(small.table, "l1_z")["age"].target.std == pytest.approx(small.table["age"].std())
+
+
+def test_share_of_bare_faces(small):
+    config = replace(QUICK, masks=("none", "mixed"), bare=0.25)
+    masks = np.concatenate([_masks_of(config, 1000, np.random.default_rng(epoch)) for epoch in range(4)])
+    assert (masks == 0).mean() == pytest.approx(0.25, abs=0.03)
+    for wrong in ({"bare": 0.0}, {"bare": 0.5, "masks": ("mixed",)}, {"bare": 0.5, "masks": ("none",)}):
+        with pytest.raises(ValueError, match="bare should be in"):
+            replace(QUICK, **wrong)
+
+
+class TestTeacher:
+    def test_a_student_comes_closer_to_its_teacher(self, small, run, tmp_path):
+        seen = []
+        config = replace(QUICK, teacher=str(run), masks=("none", "mixed"), bare=0.5, draws=0, epochs=3, mixup=0.2)
+        folder = train(small, tmp_path / "run", config, log=lambda line: seen.append(line))
+        plain = train(small, tmp_path / "plain", replace(config, teacher=""))
+        x = to_input(small.in_split("val").images[:], load_model(run, "cpu"))
+        teacher, student, alone = (load_model(path, "cpu") for path in (run, folder, plain))
+        with torch.inference_mode():
+            wanted, own, other = (model(x)["ethnicity"] for model in (teacher, student, alone))
+        target = TASKS["ethnicity"].target
+        assert target.imitation(own, wanted).mean() < target.imitation(other, wanted).mean()
+        assert len(seen) == 3
+
+    def test_resumes_to_the_same_weights(self, small, run, tmp_path):
+        config = replace(QUICK, teacher=str(run))
+        whole = train(small, tmp_path / "whole", config)
+        assert_same(load_tensors(whole / "last.safetensors"), resumed(small, tmp_path / "run", config))
+
+    def test_a_teacher_that_knows_the_test_split_is_refused(self, small, run, tmp_path):
+        other = replace(small, table=small.table.assign(split=["test", "train", "train", "val"] * 10))
+        with pytest.raises(ValueError, match=r"teacher should have seen no picture of the test split, .* has seen 10"):
+            train(other, tmp_path / "run", replace(QUICK, teacher=str(run)))
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"channels": 3}, "teacher should have input_channels 3"),
+            ({"age_loss": "distribution"}, "teacher should answer 'age' as Distribution"),
+            ({"encoder": "resnet18", "sharing": "hard", "size": 64}, "teacher should have input_size 64"),
+        ],
+    )
+    def test_a_teacher_of_something_else_is_refused(self, small, run, tmp_path, change, words):
+        with pytest.raises(ValueError, match=words):
+            train(small, tmp_path / "run", replace(QUICK, teacher=str(run), **change))
