@@ -99,13 +99,8 @@ def explain(
         versions={"maskmtl": __version__, "torch": str(torch.__version__)},
         unit=maps.unit,
         logits={task: _numpy(maps.logits[task]) for task in wanted},
-        options={name: _in_words(value) for name, value in options.items()},
+        options=dict(options),
     )
-
-
-def _in_words(value: Any) -> Any:
-    """An option as it can be kept: of an array its shape alone."""
-    return f"array {tuple(value.shape)}" if isinstance(value, np.ndarray | Tensor) else value
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -47,16 +47,18 @@ class Attribution:
     versions: dict[str, str]
     unit: str = "score"
     logits: dict[str, np.ndarray] = field(default_factory=dict)  # task -> (B, K) float32, the model's own answers
-    options: dict[str, Any] = field(default_factory=dict)  # the method's, as they were given; of an array its shape
+    options: dict[str, Any] = field(default_factory=dict)  # the method's, as they were given
 
     def save(self, path: Path) -> None:
-        """Everything in one safetensors file, whole or not at all."""
+        """In one safetensors file, whole or not at all; of options that are arrays their shapes."""
         tensors = {
             f"{part}.{task}": np.ascontiguousarray(array)
             for part in _ARRAYS
             for task, array in getattr(self, part).items()
         }
-        write_bytes(path, save(tensors, {_WORDS: json.dumps({name: getattr(self, name) for name in _TEXTS})}))
+        write_bytes(
+            path, save(tensors, {_WORDS: json.dumps({name: getattr(self, name) for name in _TEXTS}, default=_shape)})
+        )
 
     @staticmethod
     def load(path: Path) -> "Attribution":
@@ -85,3 +87,7 @@ class Attribution:
 
 _ARRAYS, _TEXTS = ("values", "index", "logits"), ("method", "layers", "versions", "unit", "options")
 _WORDS = "attribution"  # the key of the texts in the file's metadata
+
+
+def _shape(array: np.ndarray | Tensor) -> str:
+    return f"array {tuple(array.shape)}"

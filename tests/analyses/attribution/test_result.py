@@ -38,3 +38,10 @@ def test_a_file_of_something_else_is_refused(kind, tmp_path):
         save_file({"weights": np.zeros(3)}, path)
     with pytest.raises(ValueError, match=r"path should be a file of Attribution\.save"):
         Attribution.load(path)
+
+
+def test_of_an_array_among_the_options_the_shape_is_kept(tmp_path):
+    model, images = maskmtl()
+    regions = np.full((2, 2, 48, 48), 0.5, np.float32)
+    explain(model, images, method="region_ablation", regions=regions).save(tmp_path / "maps.safetensors")
+    assert Attribution.load(tmp_path / "maps.safetensors").options == {"regions": "array (2, 2, 48, 48)"}
