@@ -10,10 +10,12 @@ import pandas as pd
 import torch
 
 from analyses.attribution import Attribution, explain, options_of
+from analyses.attribution.gate import gate
+from analyses.attribution.perturbation import blurred, grey, texture
 from analyses.attribution.regions import face_regions, on_grid, region_energy
 from maskmtl.dataset import check_masks
 from maskmtl.inference import COLUMNS, to_input
-from maskmtl.masks import mask_seed, overlay
+from maskmtl.masks import Overlay, mask_seed, overlay
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes, TaskSpec
 
@@ -25,6 +27,7 @@ class FaceReading:
     masks: tuple[str, ...]
     images: np.ndarray  # (M, H, W, 3) uint8
     regions: np.ndarray  # (M, R, H, W) float32, as face_regions gives them
+    material: np.ndarray | None  # (H, W, 3) uint8, nothing but the first mask's; None where no square of it is seen
     predictions: pd.DataFrame  # the table of maskmtl.inference.predict for this one face
     attributions: Mapping[str, Attribution]  # by method
     specs: Mapping[str, TaskSpec]
@@ -125,11 +128,9 @@ def read_face(
     if not methods:
         raise ValueError("methods should name at least one of METHODS, got none")
     face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
-    images, regions = [crop], [face_regions(points, len(crop))]
-    for mask in masks[1:]:
-        worn = overlay(crop, points, mask=mask, seed=mask_seed(seed, face_id, mask))
-        images.append(worn.image)
-        regions.append(face_regions(points, len(crop), worn.alpha))
+    worn = [overlay(crop, points, mask=mask, seed=mask_seed(seed, face_id, mask)) for mask in masks[1:]]
+    images = [crop, *(drawn.image for drawn in worn)]
+    regions = [face_regions(points, len(crop)), *(face_regions(points, len(crop), drawn.alpha) for drawn in worn)]
     x = to_input(np.stack(images), model)
     given: dict[str, Any] = {"regions": on_grid(np.stack(regions), (model.input_size, model.input_size))}
     attributions = {
@@ -145,7 +146,33 @@ def read_face(
         for i, mask in enumerate(masks):
             rows.append((face_id, None, mask, task, label, values[i], p[i], model.name))
     predictions = pd.DataFrame(rows, columns=COLUMNS)
-    return FaceReading(masks, np.stack(images), np.stack(regions), predictions, attributions, model.specs)
+    return FaceReading(
+        masks, np.stack(images), np.stack(regions), _material(worn), predictions, attributions, model.specs
+    )
+
+
+def check_maps(model: MaskMTL, reading: FaceReading, *, seed: int = 0) -> pd.DataFrame:
+    """The table of `gate` for every map of a reading, with its mask in place of its picture.
+
+    What maps mark is replaced by grey, by blur, and by the first mask's own material where that can be seen.
+    """
+    x = to_input(reading.images, model)
+    fills = {"grey": grey(x), "blur": blurred(x)}
+    if reading.material is not None:
+        fills["mask"] = to_input(np.stack([reading.material] * len(x)), model)
+    tables = [gate(model, x, attribution, fills=fills, seed=seed) for attribution in reading.attributions.values()]
+    found = pd.concat(tables, ignore_index=True)
+    found.insert(0, "mask", [reading.masks[picture] for picture in found.pop("picture")])
+    return found
+
+
+def _material(worn: list[Overlay]) -> np.ndarray | None:
+    for drawn in worn:
+        try:
+            return texture(drawn)
+        except ValueError:
+            continue
+    return None
 
 
 def describe(specs: Mapping[str, TaskSpec], labels: Mapping[str, float]) -> str:

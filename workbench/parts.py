@@ -86,6 +86,14 @@ def scale(full: float, unit: str) -> None:
     )
 
 
+def badge(passed: bool, figures: str, reason: str) -> None:
+    """Whether a map may be read: a sign, a word and its figures; the reason where it may not."""
+    sign, word = ("✓", "passed") if passed else ("✗", "not to be trusted")
+    why = f"<small>{escape(reason)}</small>" if reason else ""
+    kind = "passed" if passed else "failed"
+    st.html(f'<p class="badge {kind}"><b>{sign} {word}</b> {escape(figures)}{why}</p>')
+
+
 def csv(label: str, name: str, make: Callable[[], pd.DataFrame]) -> None:
     """A button for a table, which is made when it is asked for."""
     download(label, name, lambda: make().to_csv(index=False), "text/csv")

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from analyses.attribution import METHODS, Attribution
+from analyses.attribution.gate import gate
 from analyses.attribution.names import METHOD_NAMES
+from analyses.attribution.perturbation import blurred, grey
 from analyses.attribution.regions import REGIONS, face_regions, on_grid
-from analyses.face import FaceReading, describe, percent, read_face, signed
-from maskmtl.inference import COLUMNS, predict, wide
+from analyses.face import FaceReading, check_maps, describe, percent, read_face, signed
+from maskmtl.inference import COLUMNS, predict, to_input, wide
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import TASKS
 
@@ -39,7 +41,7 @@ def made(*rows: tuple) -> FaceReading:
     images, predictions = np.zeros((len(masks), 4, 4, 3), np.uint8), pd.DataFrame(table, columns=COLUMNS)
     regions = np.stack([face_regions(np.zeros((468, 3)), 4)] * len(masks))
     attribution = Attribution(maps, index, "gradcam", dict.fromkeys(specs, "layer"), {})
-    return FaceReading(masks, images, regions, predictions, {"gradcam": attribution}, specs)
+    return FaceReading(masks, images, regions, None, predictions, {"gradcam": attribution}, specs)
 
 
 def test_predictions_are_those_of_predict(model, demo_faces, reading):
@@ -104,6 +106,17 @@ def test_region_methods_get_the_regions_of_the_face(model, demo_faces):
     of_age = reading.maps("age", "region_ablation")["surgical"]
     eyes = on_grid(reading.regions, (48, 48))[1, REGIONS.index("eyes")] > 0.999
     assert eyes.sum() > 20 and np.ptp(of_age[eyes]) < 1e-3 * np.ptp(of_age)
+
+
+def test_checks_are_those_of_the_gate(model, reading):
+    checks = check_maps(model, reading)
+    assert list(checks["mask"]) == ["none", "surgical"] * 3 and set(checks["method"]) == {"gradcam"}
+    x = to_input(reading.images, model)
+    material = to_input(np.stack([reading.material] * 2), model)
+    fills = {"grey": grey(x), "blur": blurred(x), "mask": material}
+    expected = gate(model, x, reading.attributions["gradcam"], fills=fills)
+    pd.testing.assert_frame_equal(checks.drop(columns="mask"), expected.drop(columns="picture"))
+    assert material.std(dim=(2, 3)).max() < 0.1  # cloth, without a face
 
 
 def test_every_method_has_a_name():

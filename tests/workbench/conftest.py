@@ -32,11 +32,13 @@ def models(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def app(models, demo_faces, monkeypatch) -> AppTest:
-    """The workbench with that network, not yet run."""
+    """The workbench with that network, not yet run; maps are checked where a test asks for it."""
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", models)
     st.cache_resource.clear()
     st.cache_data.clear()
-    return AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=WAIT)
+    app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=WAIT)
+    app.session_state["face_check"] = False
+    return app
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,19 @@ def test_methods_stand_side_by_side_with_their_regions(app, say):
     assert "Choose a method under Maps" in say(at) and not at.image
 
 
+def test_maps_are_checked_and_those_that_fail_are_grey(app, say):
+    app.session_state["face_check"] = True
+    at = app.run()
+    checks = at.session_state["face_checks"][1]
+    words = say(at)
+    assert words.count('class="badge passed"') == checks["passed"].sum()
+    assert words.count('class="badge failed"') == (~checks["passed"]).sum() > 0  # the weights are random
+    assert checks.loc[~checks["passed"], "reason"].iloc[0].split(";")[0] in words
+    assert at.download_button(key="face-checks.csv")
+    at.toggle(key="face_check").set_value(False).run()
+    assert not at.exception and 'class="badge' not in say(at)
+
+
 def test_attention_is_offered_where_there_is_the_block(app, models, monkeypatch):
     at = app.run()
     assert "Attention of the non-local block" in at.multiselect(key="face_maps").options

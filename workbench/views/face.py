@@ -1,11 +1,14 @@
 """One face, bare and masked: what the model reads, what the mask changes, and where each answer comes from."""
 
+from functools import partial
+
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from analyses.attribution.names import METHOD_NAMES
 from analyses.attribution.regions import REGIONS
-from analyses.face import FaceReading, percent, read_face
+from analyses.face import FaceReading, check_maps, percent, read_face
 from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS, MaskSpec
@@ -34,7 +37,9 @@ def show_faces(reading: FaceReading, note: str) -> None:
         st.caption(note)
 
 
-def show_task(reading: FaceReading, energy: pd.DataFrame, task: str, opacity: float) -> None:
+def show_task(
+    reading: FaceReading, energy: pd.DataFrame, checks: pd.DataFrame | None, task: str, opacity: float
+) -> None:
     """One task: answers, probabilities, maps, each method's on one scale, and what lies in which region."""
     with st.container(border=True, key=f"task_{task}"):
         left, right = st.columns([4, 5], gap="medium")
@@ -47,12 +52,16 @@ def show_task(reading: FaceReading, energy: pd.DataFrame, task: str, opacity: fl
                 parts.probabilities(reading.probabilities(task), label=f"{task}, probability of each class")
         with right:
             for method in reading.attributions:
-                show_maps(reading, task, method, opacity)
+                of_method = None
+                if checks is not None:
+                    of_method = checks[(checks["task"] == task) & (checks["method"] == method)].set_index("mask")
+                show_maps(reading, of_method, task, method, opacity)
         with st.expander(f"How much of each map of {task} lies where"):
             parts.table(region_table(energy[energy["task"] == task]), label=f"{task}, energy by region")
 
 
-def show_maps(reading: FaceReading, task: str, method: str, opacity: float) -> None:
+def show_maps(reading: FaceReading, checks: pd.DataFrame | None, task: str, method: str, opacity: float) -> None:
+    """One method's maps on one scale; those that failed the checks in grey, with the reason."""
     maps, unit = reading.maps(task, method), reading.attributions[method].unit
     full = map_scale(*maps.values())
     st.markdown(f"**{METHOD_NAMES[method]}**")
@@ -63,15 +72,27 @@ def show_maps(reading: FaceReading, task: str, method: str, opacity: float) -> N
             about = f"for {reading.explained(task, mask)}"
         else:
             about = "for a higher age"
-        empty = map_scale(maps[mask]) == 0
+        picture = map_overlay(image, maps[mask], scale=full, opacity=opacity)
+        trusted = checks is None or bool(checks.loc[mask, "passed"])
+        empty = "no positive evidence " if map_scale(maps[mask]) == 0 else ""
         column.image(
-            map_overlay(image, maps[mask], scale=full, opacity=opacity), width="stretch",
-            alt=f"{METHOD_NAMES[method]} {about}, {mask_words(mask)}",
-            caption=f"{parts.capital(mask_words(mask))}: " + ("no positive evidence " if empty else "") + about,
+            picture if trusted else np.repeat(picture.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2),
+            width="stretch", alt=f"{METHOD_NAMES[method]} {about}, {mask_words(mask)}",
+            caption=f"{parts.capital(mask_words(mask))}: {empty}{about}",
         )  # fmt: skip
+        if checks is not None:
+            with column:
+                parts.badge(trusted, *check_words(checks.loc[mask]))
     if full > 0:
         of_score = "logit" if reading.has_classes(task) else "output"
         parts.scale(full, f"of the {of_score}" if unit == "score" else unit)
+
+
+def check_words(found: pd.Series) -> tuple[str, str]:
+    """The figures of a map's checks in a line, and why it failed."""
+    if pd.isna(found["faithfulness"]):
+        return "not measured", found["reason"]
+    return f"{found['faithfulness']:.1f} σ above random maps", found["reason"]
 
 
 def region_table(energy: pd.DataFrame) -> pd.DataFrame:
@@ -90,11 +111,13 @@ def region_table(energy: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def show_downloads(reading: FaceReading, energy: pd.DataFrame, model: MaskMTL) -> None:
+def show_downloads(reading: FaceReading, energy: pd.DataFrame, checks: pd.DataFrame | None, model: MaskMTL) -> None:
     with st.container(horizontal=True):
         parts.csv("Predictions (CSV)", "face-predictions.csv", lambda: wide(reading.predictions, model))
         parts.csv("Map values (CSV)", "face-maps.csv", reading.map_table)
         parts.csv("Regions (CSV)", "face-regions.csv", lambda: energy)
+        if checks is not None:
+            parts.csv("Checks (CSV)", "face-checks.csv", lambda: checks)
 
 
 def page() -> None:
@@ -115,10 +138,14 @@ def page() -> None:
     )  # fmt: skip
     left, right = st.columns([3, 2])
     methods = left.multiselect(
-        "Maps", parts.methods_for(model), default=["gradcam"], format_func=METHOD_NAMES.__getitem__,
+        "Maps", parts.methods_for(model), default=["hirescam"], format_func=METHOD_NAMES.__getitem__,
         max_selections=AT_ONCE, key="face_maps", persist_state="session", help=f"Up to {AT_ONCE} methods side by side.",
     )  # fmt: skip
     opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
+    checked = st.toggle(
+        "Check the maps against chance", True, key="face_check", persist_state="session",
+        help="A few seconds for each method; ten times as long for occlusion, SHAP and integrated gradients.",
+    )  # fmt: skip
     try:
         mask = str(MaskSpec.parse(text))
     except ValueError as error:
@@ -136,12 +163,16 @@ def page() -> None:
                 face_id=chosen.face_id, labels=chosen.labels,
             )  # fmt: skip
 
-    reading = resources.remember("face_reading", (name, mask, seed, tuple(methods), chosen.crop.tobytes()), read)
+    key = (name, mask, seed, tuple(methods), chosen.crop.tobytes())
+    reading = resources.remember("face_reading", key, read)
     energy = reading.energy()
     show_faces(reading, chosen.note)
     st.header("What the model reads, and from where")
+    checks = None
+    if checked:
+        checks = resources.remember("face_checks", key, partial(check, reading, model))
     for task in reading.specs:
-        show_task(reading, energy, task, opacity)
+        show_task(reading, energy, checks, task, opacity)
     grids = "; ".join(
         f"{METHOD_NAMES[method]} at {', '.join(sorted(set(maps.layers.values())))}, {maps.grid()} values"
         for method, maps in reading.attributions.items()
@@ -152,7 +183,18 @@ def page() -> None:
         "in part from the network's zero padding. Grad-CAM averages gradients over the whole face; heads that read "
         "places apart do not: compare it with HiResCAM. A map shows association in this model, not a cause."
     )
-    show_downloads(reading, energy, model)
+    if checks is not None:
+        st.caption(
+            "Checks: a map passes if it changes when the network's weights are redrawn at random, if hiding what it "
+            "marks costs the score at least 3 standard deviations more than hiding what equally smooth random maps "
+            "mark, and if it stands noise too faint to see. A map that fails is shown in grey: do not read it."
+        )
+    show_downloads(reading, energy, checks, model)
+
+
+def check(reading: FaceReading, model: MaskMTL) -> pd.DataFrame:
+    with st.spinner("Checking the maps against chance …"), resources.one_at_a_time():
+        return check_maps(model, reading)
 
 
 page()
