@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from analyses.attribution import explain
+from maskmtl import __version__
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
 from maskmtl.inference import to_input
 from maskmtl.networks import MaskMTL
@@ -74,7 +75,7 @@ def test_result():
     assert (attribution.method, set(attribution.layers.values())) == ("gradcam", {"encoder_conv"})
     assert (attribution.unit, attribution.options) == ("score", {})
     assert attribution.logits["gender"].tolist() == [[-1.0]]
-    assert attribution.versions == {"torch": torch.__version__}
+    assert attribution.versions == {"maskmtl": __version__, "torch": torch.__version__}
     assert attribution.positive()["gender"].tolist() == [[[0.0, 0.0], [1.5, 2.0]]]
     assert attribution.values["gender"].min() == -1.5  # the raw map stays as it is
 
