@@ -55,8 +55,8 @@ def test_maps_of_something_else_fail(wrong):
 
 
 def test_maps_from_random_weights_fail():
-    """Of eight networks. The method, asked again, gives them away as not this network's; and without asking, so does
-    what the network shows: their maps lie on any of nine squares, and one counts."""
+    """Of eight networks. The method, asked again, gives them away as not this network's; and without asking, what the
+    network shows lets fewer pass than happen to favour the right one of the nine squares."""
     model, images = Patches(), pictures(6)
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     right, passed, faithful = truth(model, images), [], []
