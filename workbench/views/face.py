@@ -139,7 +139,8 @@ def page() -> None:
     left, right = st.columns([3, 2])
     methods = left.multiselect(
         "Maps", parts.methods_for(model), default=["hirescam"], format_func=METHOD_NAMES.__getitem__,
-        max_selections=AT_ONCE, key="face_maps", persist_state="session", help=f"Up to {AT_ONCE} methods side by side.",
+        max_selections=AT_ONCE, key="face_maps", persist_state="session", 
+        help=f"Up to {AT_ONCE} methods side by side. Occlusion passes the checks most often, and takes longest.",
     )  # fmt: skip
     opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
     checked = st.toggle(
