@@ -34,7 +34,7 @@ class Thresholds:
     similarity_head: at most. With a new last layer, maps of the same features may stay much alike; the same they are
         only where no score enters.
     faithfulness: at least. Not 1.64: by their weights alone random, maps lie on what stands out in the picture, and one
-        in ten gets to 2; one in thirty gets to 3, and nineteen in twenty maps that find the evidence.
+        in ten gets to 2; one in 25 gets to 3, and nineteen in twenty maps that find the evidence.
     noise: at most; at 1 a map changes by as much as there is of it.
     """
 
