@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from maskmtl import cli
 from maskmtl.cli import AddCommand, Bar, add_faces, names, open_faces_and_model
@@ -18,8 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add_commands(command: AddCommand) -> None:
     sub = command("explain", _explain, "measure where a model looks: energy and worth of each region of the face")
-    add_faces(sub)
-    sub.set_defaults(masks=("none", "surgical"))
+    _add_faces_and_out(sub)
     sub.add_argument(
         "--methods", type=names, default=("hirescam",), help="comma-separated (default hirescam); 'all' for every one"
     )
@@ -27,15 +29,17 @@ def _add_commands(command: AddCommand) -> None:
         "--by", type=names, default=(), help="groups of the mask's leakage: ethnicity,gender,age_band,mask"
     )
     sub.add_argument("--maps", action="store_true", help="keep the raw maps too, in DIR/maps")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the tables")
-    sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     sub = command("atlas", _atlas, "average a model's maps by group, bare and masked, and test what each mask changes")
-    add_faces(sub)
-    sub.set_defaults(masks=("none", "surgical"))
+    _add_faces_and_out(sub)
     sub.add_argument("--by", default="ethnicity", help="ethnicity (default), gender, age_band or a column of the faces")
     sub.add_argument("--method", default="hirescam", help="default hirescam")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder for the atlas")
+
+
+def _add_faces_and_out(sub: argparse.ArgumentParser) -> None:
+    add_faces(sub)
+    sub.set_defaults(masks=("none", "surgical"))
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -49,7 +53,7 @@ def _explain(args: argparse.Namespace) -> None:
         raise ValueError(f"methods should be among {sorted(METHODS)} or 'all', got {unknown[0]!r}")
     model, faces = open_faces_and_model(args)
     maps = args.out / "maps"
-    maps.mkdir(parents=True, exist_ok=True) if args.maps else args.out.mkdir(parents=True, exist_ok=True)
+    (maps if args.maps else args.out).mkdir(parents=True, exist_ok=True)
 
     def keep(method: str, mask: str, first: int, found: Attribution) -> None:
         found.save(maps / f"{method}-{mask.replace(':', '-')}-{first:06d}.safetensors")
@@ -64,11 +68,7 @@ def _explain(args: argparse.Namespace) -> None:
         write_atomic(maps / "faces.csv", partial(faces.table[["face_id"]].to_csv, index_label="row"))
     summary, leaks = found.summary(), found.leakage(args.by)
     if args.json:
-        tables = {
-            "regions": json.loads(summary.to_json(orient="records")),
-            "leakage": json.loads(leaks.to_json(orient="records")),
-        }
-        print(json.dumps({**found.about, "out": str(args.out), **tables}, indent=2))
+        _print_json(found.about, args.out, regions=summary, leakage=leaks)
         return
     print(
         f"{model.name} on {len(faces)} faces of {faces.name}, {args.split}, mask seed {args.seed}; tables in {args.out}"
@@ -91,15 +91,17 @@ def _atlas(args: argparse.Namespace) -> None:
     found.save(args.out)
     table = found.table()
     if args.json:
-        print(
-            json.dumps(
-                {**found.about, "out": str(args.out), "maps": json.loads(table.to_json(orient="records"))}, indent=2
-            )
-        )
+        _print_json(found.about, args.out, maps=table)
         return
     print(f"{model.name} on {len(faces)} faces of {faces.name} by {args.by}; atlas in {args.out}")
     print("found: share of the pixels in which masked differ from bare faces at a false discovery rate of 5 %")
     print(table.dropna().to_string(index=False, float_format="{:.2f}".format))
+
+
+def _print_json(about: dict[str, Any], out: Path, **tables: pd.DataFrame) -> None:
+    """One object: what was asked, where it was written, and tables as lists of rows, with null for NaN."""
+    rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+    print(json.dumps({**about, "out": str(out), **rows}, indent=2))
 
 
 if __name__ == "__main__":

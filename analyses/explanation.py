@@ -13,16 +13,16 @@ import pandas as pd
 from analyses.attribution import Attribution, explain, options_of
 from analyses.attribution.leakage import leakage
 from analyses.attribution.region_methods import region_effects
-from analyses.attribution.regions import face_regions, on_grid, region_energy
+from analyses.attribution.regions import map_energy, worn_with_regions
 from analyses.fairness.groups import group_labels
 from analyses.fairness.intervals import bootstrap_mean
 from maskmtl.dataset import check_masks
 from maskmtl.files import write_atomic, write_json
 from maskmtl.inference import to_input
 from maskmtl.manifest import Faces
-from maskmtl.masks import mask_seed, overlay
 from maskmtl.networks import MaskMTL
 
+ABLATION = "region_ablation"
 ENERGY, EFFECTS, ABOUT = "regions.parquet", "effects.parquet", "explanation.json"
 
 
@@ -104,24 +104,21 @@ def explain_faces(
         rows = np.arange(start, min(start + batch_size, len(faces)))
         ids = faces.table["face_id"].iloc[rows].tolist()
         for i, mask in enumerate(masks):
-            images, regions = worn(faces, rows, mask, seed=seed, side=model.input_size)
+            variants = [
+                worn_with_regions(image, points, face_id, mask, seed=seed, side=model.input_size)[:2]
+                for image, points, face_id in zip(faces.images[rows], faces.landmarks.points[rows], ids, strict=True)
+            ]
+            images, regions = (np.stack(parts) for parts in zip(*variants, strict=True))
             x = to_input(images, model)
-            for method in dict.fromkeys((*methods, "region_ablation")):
+            for method in dict.fromkeys((*methods, ABLATION)):
                 own = {"regions": regions} if "regions" in options_of(method) else {}
                 found = explain(model, x, tasks=tasks, method=method, **own)
-                if method == "region_ablation":
-                    effects += [
-                        region_effects(values, regions, ids, mask=mask, task=task, method=method)
-                        for task, values in found.values.items()
-                    ]
+                table = map_energy(found, regions, ids, mask)
+                if method == ABLATION:
+                    effects.append(region_effects(table))
                 if method in methods:
                     layers[method] = found.layers
-                    energy += [
-                        region_energy(
-                            values, on_grid(regions, values.shape[1:]), ids, mask=mask, task=task, method=method
-                        )
-                        for task, values in found.values.items()
-                    ]
+                    energy.append(table)
                     if keep is not None:
                         keep(method, mask, start, found)
             if progress is not None:
@@ -132,17 +129,3 @@ def explain_faces(
     }  # fmt: skip
     whole = [pd.concat(parts, ignore_index=True) for parts in (energy, effects)]
     return Explanation(whole[0], whole[1], faces.table, about)
-
-
-def worn(faces: Faces, rows: np.ndarray, mask: str, *, seed: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Faces with a mask on, (B, H, H, 3) uint8, and their regions, (B, R, side, side)."""
-    images, regions = [], []
-    for row in rows:
-        image, points = faces.images[row], faces.landmarks.points[row]
-        alpha = None
-        if mask != "none":
-            drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, faces.table["face_id"].iloc[row], mask))
-            image, alpha = drawn.image, on_grid(drawn.alpha, (side, side)).clip(0, 1)
-        images.append(image)
-        regions.append(face_regions(points, side, alpha))
-    return np.stack(images), np.stack(regions)

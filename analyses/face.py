@@ -12,10 +12,10 @@ import torch
 from analyses.attribution import Attribution, explain, options_of
 from analyses.attribution.gate import gate
 from analyses.attribution.perturbation import blurred, grey, texture
-from analyses.attribution.regions import face_regions, on_grid, region_energy
+from analyses.attribution.regions import map_energy, on_grid, worn_with_regions
 from maskmtl.dataset import check_masks
 from maskmtl.inference import COLUMNS, to_input
-from maskmtl.masks import Overlay, mask_seed, overlay
+from maskmtl.masks import Overlay
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes, TaskSpec
 
@@ -92,13 +92,7 @@ class FaceReading:
     def energy(self) -> pd.DataFrame:
         """The table of `region_energy` for every map."""
         ids = [str(self.predictions["face_id"].iloc[0])] * len(self.masks)
-        tables = [
-            region_energy(
-                values, on_grid(self.regions, values.shape[1:]), ids, mask=self.masks, task=task, method=method
-            )
-            for method, attribution in self.attributions.items()
-            for task, values in attribution.values.items()
-        ]
+        tables = [map_energy(attribution, self.regions, ids, self.masks) for attribution in self.attributions.values()]
         return pd.concat(tables, ignore_index=True)
 
     def _result(self, task: str, mask: str) -> tuple[float, list[float]]:
@@ -128,11 +122,10 @@ def read_face(
     if not methods:
         raise ValueError("methods should name at least one of METHODS, got none")
     face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
-    worn = [overlay(crop, points, mask=mask, seed=mask_seed(seed, face_id, mask)) for mask in masks[1:]]
-    images = [crop, *(drawn.image for drawn in worn)]
-    regions = [face_regions(points, len(crop)), *(face_regions(points, len(crop), drawn.alpha) for drawn in worn)]
-    x = to_input(np.stack(images), model)
-    given: dict[str, Any] = {"regions": on_grid(np.stack(regions), (model.input_size, model.input_size))}
+    variants = [worn_with_regions(crop, points, face_id, mask, seed=seed, side=len(crop)) for mask in masks]
+    images, regions = np.stack([image for image, _, _ in variants]), np.stack([of for _, of, _ in variants])
+    x = to_input(images, model)
+    given: dict[str, Any] = {"regions": on_grid(regions, (model.input_size, model.input_size))}
     attributions = {
         method: explain(model, x, method=method, **{name: given[name] for name in options_of(method) if name in given})
         for method in methods
@@ -146,9 +139,8 @@ def read_face(
         for i, mask in enumerate(masks):
             rows.append((face_id, None, mask, task, label, values[i], p[i], model.name))
     predictions = pd.DataFrame(rows, columns=COLUMNS)
-    return FaceReading(
-        masks, np.stack(images), np.stack(regions), _material(worn), predictions, attributions, model.specs
-    )
+    material = _material([drawn for _, _, drawn in variants if drawn is not None])
+    return FaceReading(masks, images, regions, material, predictions, attributions, model.specs)
 
 
 def check_maps(model: MaskMTL, reading: FaceReading, *, seed: int = 0) -> pd.DataFrame:

@@ -30,8 +30,7 @@ def choose(faces: Faces, model: str, split: str = "unseen") -> Faces:
     if split == "all":
         return faces
     if split == "unseen":
-        digests = np.array([int(d, 16) for d in table["digest"]], np.uint64)
-        seen = np.isin(digests, seen_digests(model))
+        seen = np.isin(faces.digests, seen_digests(model))
         rows = ~table["group_id"].isin(table["group_id"][seen]) & (table["excluded"] == "")
     else:
         rows = table["split"] == split

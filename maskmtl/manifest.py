@@ -77,6 +77,11 @@ class Faces:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def digests(self) -> np.ndarray:
+        """(N,) uint64, of the picture files, as lists of seen pictures hold them."""
+        return np.array([int(digest, 16) for digest in self.table["digest"]], np.uint64)
+
     def select(self, rows: np.ndarray | Sequence[int]) -> "Faces":
         """The faces at these indices, or where a boolean array is True."""
         rows = np.asarray(rows)

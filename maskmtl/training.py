@@ -249,10 +249,10 @@ def train(
             )
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 outputs = model(own)
-                answers = teacher.answers(twin[0]) if teacher else None
+                answers = teacher.answers(twin[0]) if teacher else {}
             logits = {name: output.float() for name, output in outputs.items()}
             losses = mixed_losses(specs, logits, y, rows, share, reduce)
-            if teacher and answers:
+            if teacher:
                 losses = {name: losses[name] + loss for name, loss in teacher.losses(logits, answers).items()}
             stacked = torch.stack(list(losses.values()))
             if not torch.isfinite(stacked).all():
@@ -391,7 +391,7 @@ def _training_faces(faces: Faces, split: str) -> Faces:
 
 
 def _teacher(name: str, model: MaskMTL, faces: Faces) -> Teacher:
-    known = np.isin(_digests(faces.in_split("test")), seen_digests(name)).sum()
+    known = np.isin(faces.in_split("test").digests, seen_digests(name)).sum()
     if known:
         raise ValueError(f"teacher should have seen no picture of the test split, {name!r} has seen {known}")
     return Teacher(name, model)
@@ -554,11 +554,7 @@ def _trained(modules: nn.ModuleDict) -> list[tuple[str, nn.Parameter]]:
 
 
 def _save_seen(run: Path, *parts: Faces) -> None:
-    write_array(run / SEEN, np.sort(np.concatenate([_digests(part) for part in parts])))
-
-
-def _digests(faces: Faces) -> np.ndarray:
-    return np.array([int(digest, 16) for digest in faces.table["digest"]], np.uint64)
+    write_array(run / SEEN, np.sort(np.concatenate([part.digests for part in parts])))
 
 
 def _card(

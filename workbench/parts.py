@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from html import escape
+from typing import TypeVar
 
 import pandas as pd
 import streamlit as st
 from plotly.colors import sequential
+from streamlit.delta_generator import DeltaGenerator
 
 from analyses.attribution import METHODS
 from analyses.face import percent
@@ -14,6 +16,8 @@ from analyses.figures import PALETTE
 from maskmtl.masks import MIXED, MaskSpec
 from maskmtl.networks import MaskMTL, NonLocalBlock
 
+Order = TypeVar("Order")
+T = TypeVar("T")
 KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
 WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
 
@@ -108,6 +112,36 @@ def methods_for(model: MaskMTL) -> list[str]:
     """The methods that this network has maps of."""
     looks = any(isinstance(module, NonLocalBlock) for module in model.modules())
     return [method for method in METHODS if looks or method != "attention"]
+
+
+def drawable(text: str) -> str | None:
+    """A mask's text, a kind or typed, as a MaskSpec writes it; or None, and a sentence on the page."""
+    try:
+        return str(MaskSpec.parse(text))
+    except ValueError as error:
+        st.error(f"This mask can't be drawn: {error}.")
+        return None
+
+
+def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerator], T]) -> T | None:
+    """Run an order, if there is one, and keep what came of it in the session; gives what is kept, or None.
+
+    `run` gets a bar to report on, beside which any click, as on Stop, ends it; ValueError and OSError that it raises
+    become a sentence.
+    """
+    place = st.empty()
+    if order is not None:
+        st.session_state.pop(slot, None)
+        with place.container(), st.container(key="running"):
+            bar = st.progress(0.0, "Opening the faces …")
+            st.button("Stop", icon=":material/stop_circle:")
+            try:
+                st.session_state[slot] = run(order, bar)
+            except (ValueError, OSError) as error:
+                st.error(f"These faces can't be used: {error}.")
+            else:
+                place.empty()
+    return st.session_state.get(slot)
 
 
 class Clock:

@@ -1,6 +1,6 @@
 """Can a map be believed? Checks of each map against the network that it explains, and a verdict in words."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -83,14 +83,14 @@ def gate(
     tables = []
     with _evaluating(model), torch.no_grad():
         ways = paths(model, images)
-        whole = {name for task in attribution.values for name in ways[task]}
-        last = {ways[task][-1] for task in attribution.values}
+        copies = _copies(model, {name for task in attribution.values for name in ways[task]}, seed)
+        copies_head = _copies(model, {ways[task][-1] for task in attribution.values}, seed)
         step = max(1, PIXELS // images[0, 0].numel())
         for first in range(0, len(images), step):
             few = slice(first, first + step)
             x, maps = images[few], _rows(attribution, few)
-            same = _similarity(model, x, maps, whole, seed, lambda rho: np.abs(rho).mean(axis=0))
-            same_head = _similarity(model, x, maps, last, seed, lambda rho: rho.min(axis=0))
+            same = _similarity(copies, x, maps, lambda rho: np.abs(rho).mean(axis=0))
+            same_head = _similarity(copies_head, x, maps, lambda rho: rho.min(axis=0))
             faithful = faithfulness(
                 model, x, maps, {name: fill[few] for name, fill in fills.items()}, shares[few], seed
             )
@@ -147,15 +147,17 @@ def _judged(
     return table.assign(passed=~wrong.any(axis=1), reason=reasons)
 
 
+def _copies(model: MaskMTL, modules: Collection[str], seed: int) -> list[MaskMTL]:
+    return [redrawn(model, modules, seed=seed + draw) for draw in range(DRAWS)]
+
+
 def _similarity(
-    model: MaskMTL,
+    copies: Sequence[MaskMTL],
     images: Tensor,
     attribution: Attribution,
-    modules: Collection[str],
-    seed: int,
     of_draws: Callable[[np.ndarray], np.ndarray],  # (DRAWS, B) -> (B,)
 ) -> By:
-    others = [_maps(redrawn(model, modules, seed=seed + draw), images, attribution) for draw in range(DRAWS)]
+    others = [_maps(copy, images, attribution) for copy in copies]
     return {
         task: of_draws(np.array([_rank_correlation(values, other[task]) for other in others]))
         for task, values in attribution.values.items()

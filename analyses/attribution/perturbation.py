@@ -97,12 +97,19 @@ def curves(
 
 
 def ablated(
-    model: MaskMTL, images: Tensor, classes: Mapping[str, Tensor], regions: Tensor, fill: Tensor
+    model: MaskMTL,
+    images: Tensor,
+    classes: Mapping[str, Tensor],
+    regions: Tensor,
+    fill: Tensor,
+    sets: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Task -> scores (R, B) with the fill (B, C, S, S) in place of one region of `regions` (B, R, S, S), in 0..1."""
-    found = {task: images.new_zeros(regions.shape[1], len(images)) for task in classes}
-    for at, few in blocks(regions.shape[1], images):
-        gone = regions[few, at].transpose(0, 1)[:, :, None]
+    """Task -> scores (V, B) with the fill, (B, C, S, S) or (B, C, 1, 1), in place of some of `regions` (B, R, S, S), in
+    0..1: of those that `sets` (V, R) of 0 and 1 name, by default of each region alone."""
+    sets = torch.eye(regions.shape[1]).to(images) if sets is None else sets
+    found = {task: images.new_zeros(len(sets), len(images)) for task in classes}
+    for at, few in blocks(len(sets), images):
+        gone = torch.einsum("vr,brhw->vbhw", sets[at], regions[few])[:, :, None]
         pictures = images[few] + gone * (fill[few] - images[few])
         _score(found, model, pictures, classes, at, few)
     return found

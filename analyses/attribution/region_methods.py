@@ -9,7 +9,7 @@ The sum of a map over a region, as `region_effects` takes it, is the region's va
 A region that a picture does not show has the value 0 and costs no pass.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import comb
 
 import numpy as np
@@ -17,9 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analyses.attribution.regions import on_grid, region_energy
+from analyses.attribution.perturbation import ablated
+from analyses.attribution.regions import on_grid
 from analyses.attribution.result import Maps
-from analyses.attribution.scores import blocks, explained, flat, scores
+from analyses.attribution.scores import explained, flat
 from maskmtl.networks import MaskMTL
 
 Regions = np.ndarray | Tensor | None
@@ -63,24 +64,13 @@ def region_shapley(
     return _maps(model, images, index, regions, fill, _shapley)
 
 
-def region_effects(
-    values: np.ndarray,
-    regions: np.ndarray,
-    face_id: Sequence[str],
-    *,
-    mask: str | Sequence[str],
-    task: str | Sequence[str],
-    method: str | Sequence[str],
-) -> pd.DataFrame:
-    """The signed sum of each map over each region, tidy: one row per map and region, with the columns EFFECTS.
+def region_effects(energy: pd.DataFrame) -> pd.DataFrame:
+    """The signed sum of each map over each region, from the table of `region_energy`: one row each, with EFFECTS.
 
     effect: in the map's unit; of maps by the region methods, for these same regions, each region's value. NaN for a
         region that the picture does not show.
     area: the region's share of the picture, 0..1.
-
-    Arguments and errors as of `region_energy`.
     """
-    energy = region_energy(values, regions, face_id, mask=mask, task=task, method=method)
     effect = (energy["positive"] - energy["negative"]).where(energy["area"] > 0)
     return energy.assign(effect=effect)[list(EFFECTS)]
 
@@ -120,25 +110,11 @@ def _maps(
         rows, players = (present == pattern).all(dim=1).nonzero()[:, 0], pattern.nonzero()[:, 0]
         sets, weights = (matrix.to(images.device) for matrix in plan(len(players)))
         asked = {task: wanted[rows] for task, wanted in classes.items()}
-        found = _scores_of_sets(model, images[rows], asked, shares[rows][:, players], empty[rows], sets.to(images))
-        for task, worth in found.items():
-            values[task][rows[:, None], players] = worth @ weights.T
+        gone = 1 - sets.to(images)
+        for task, worth in ablated(model, images[rows], asked, shares[rows][:, players], empty[rows], gone).items():
+            values[task][rows[:, None], players] = worth.double().T @ weights.T
     maps = {task: _spread(of_task, shares) for task, of_task in values.items()}
     return Maps(maps, logits, dict.fromkeys(index, "input"))
-
-
-def _scores_of_sets(
-    model: MaskMTL, images: Tensor, classes: Mapping[str, Tensor], shares: Tensor, empty: Tensor, sets: Tensor
-) -> dict[str, Tensor]:
-    """Task -> (B, V) float64, the scores of each picture with only one of the sets (V, R) of regions shown."""
-    worth = {task: images.new_zeros(len(images), len(sets), dtype=torch.float64) for task in classes}
-    for at, few in blocks(len(sets), images):
-        shown = torch.einsum("vr,brhw->vbhw", sets[at], shares[few])[:, :, None]
-        variants = images[few] * shown + empty[few] * (1 - shown)  # (v, b, C, S, S)
-        asked = {task: wanted[few] for task, wanted in classes.items()}
-        for task, score in scores(model, model.forward(variants.flatten(0, 1)), asked).items():
-            worth[task][few, at] = score.view(len(variants), -1).T.double()
-    return worth
 
 
 def _spread(values: Tensor, shares: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from analyses.attribution.result import Attribution
+from maskmtl.masks import Overlay, mask_seed, overlay
 from maskmtl.masks.landmarks import POINTS
 
 REGIONS = ("mask", "eyes", "forehead", "nose", "mouth_chin", "cheeks", "hair_background")
@@ -88,6 +90,19 @@ def face_regions(points: np.ndarray, side: int, alpha: np.ndarray | None = None)
         shares = shares * (1 - alpha)
         shares[REGIONS.index("mask")] = alpha
     return shares.astype(np.float32)
+
+
+def worn_with_regions(
+    image: np.ndarray, points: np.ndarray, face_id: str, mask: str, *, seed: int, side: int
+) -> tuple[np.ndarray, np.ndarray, Overlay | None]:
+    """A face (H, H, 3) uint8 with a mask on, as `wear` draws it, its regions (R, side, side), and what was drawn.
+
+    For 'none' the face as it is, and nothing drawn. ValueError as of `overlay` and `face_regions`.
+    """
+    if mask == "none":
+        return image, face_regions(points, side), None
+    drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, mask))
+    return drawn.image, face_regions(points, side, on_grid(drawn.alpha, (side, side)).clip(0, 1)), drawn
 
 
 def _inside(hull: np.ndarray, side: int) -> np.ndarray:
@@ -176,6 +191,19 @@ def region_energy(
             **{name: found.ravel() for name, found in measures.items()},
         }
     )
+
+
+def map_energy(
+    attribution: Attribution, regions: np.ndarray, face_id: Sequence[str], mask: str | Sequence[str]
+) -> pd.DataFrame:
+    """`region_energy` of all maps of an attribution; `regions` (B, R, H, W) of any grid, as `face_regions`."""
+    grids = {values.shape[1:] for values in attribution.values.values()}
+    on = {grid: on_grid(regions, grid) for grid in grids}
+    tables = [
+        region_energy(values, on[values.shape[1:]], face_id, mask=mask, task=task, method=attribution.method)
+        for task, values in attribution.values.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _per_map(name: str, given: str | Sequence[str], n: int) -> np.ndarray:

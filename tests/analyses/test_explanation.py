@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from analyses.attribution import Attribution, explain
-from analyses.attribution.regions import REGIONS
-from analyses.explanation import Explanation, explain_faces, worn
+from analyses.attribution.regions import REGIONS, worn_with_regions
+from analyses.explanation import Explanation, explain_faces
 from maskmtl.dataset import wear
 from maskmtl.inference import to_input
 from maskmtl.networks import MaskMTL
@@ -27,10 +27,15 @@ def found(model, few):
     return explain_faces(model, few, methods=("hirescam", "gradcam"), seed=3, batch_size=4)
 
 
+def worn(faces, row, mask, seed):
+    face = faces.images[row], faces.landmarks.points[row], faces.table["face_id"].iloc[row]
+    return worn_with_regions(*face, mask, seed=seed, side=48)[:2]
+
+
 def test_maps_add_up_over_regions_and_regions_lose_what_ablation_says(model, few, found):
     assert len(found.energy) == 15 * 2 * 2 * 3 * len(REGIONS) and len(found.effects) == 15 * 2 * 3 * len(REGIONS)
-    images, regions = worn(few, np.array([4]), "surgical", seed=3, side=48)
-    x = to_input(images, model)
+    image, regions = worn(few, 4, "surgical", seed=3)
+    x = to_input(image[None], model)
     of_face = found.energy[
         (found.energy["face_id"] == few.table["face_id"].iloc[4]) & (found.energy["mask"] == "surgical")
     ]
@@ -40,7 +45,7 @@ def test_maps_add_up_over_regions_and_regions_lose_what_ablation_says(model, few
             assert (rows["positive"] - rows["negative"]).sum() == pytest.approx(
                 values.sum(dtype=float), rel=1e-5, abs=1e-6
             )
-    eyes = torch.from_numpy(regions[:, REGIONS.index("eyes")])[:, None]
+    eyes = torch.from_numpy(regions[REGIONS.index("eyes")])
     hidden = x * (1 - eyes) + x.mean(dim=(2, 3), keepdim=True) * eyes
     with torch.no_grad():
         lost = (model(x)["age"] - model(hidden)["age"]).item()
@@ -50,11 +55,11 @@ def test_maps_add_up_over_regions_and_regions_lose_what_ablation_says(model, few
 
 
 def test_masks_are_those_of_predict(few):
-    images, regions = worn(few, np.array([0, 1]), "cloth:red", seed=5, side=48)
     for i in (0, 1):
+        image, regions = worn(few, i, "cloth:red", seed=5)
         expected = wear(few.images[i], few.landmarks.points[i], few.table["face_id"].iloc[i], "cloth:red", 5)
-        np.testing.assert_array_equal(images[i], expected)
-    np.testing.assert_allclose(regions.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(image, expected)
+        np.testing.assert_allclose(regions.sum(axis=0), 1, atol=1e-5)
 
 
 def test_batches_do_not_matter(model, few, found):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analyses.assessment import GROUPINGS
 from analyses.attribution import options_of
@@ -15,7 +16,7 @@ from analyses.face import percent
 from analyses.fairness.groups import FEW
 from analyses.figures import map_overlay, map_scale, outlined
 from maskmtl.evaluation import choose
-from maskmtl.masks import MASKS, MaskSpec
+from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from workbench import parts, resources
 from workbench.chooser import WORDS, ChosenSet, choose_set
@@ -59,35 +60,24 @@ def choose_order(model: MaskMTL) -> Order | None:
         "Faces at most", FEW, 1_000_000, SHOWN, 50, key="atlas_most",
         help=f"Taken at even steps through the set. Groups below {FEW} faces are not tested.",
     )  # fmt: skip
-    try:
-        mask = str(MaskSpec.parse(text))
-    except ValueError as error:
-        st.error(f"This mask can't be drawn: {error}.")
-        return None
-    return Order(faces, mask, by, method, int(most))
+    mask = parts.drawable(text)
+    return None if mask is None else Order(faces, mask, by, method, int(most))
 
 
-def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
-    """Average, with a bar; any click stops it."""
-    with st.container(key="running"):
-        bar = st.progress(0.0, "Opening the faces …")
-        st.button("Stop", icon=":material/stop_circle:")
-        clock = parts.Clock()
+def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict[str, Any]:
+    """Average; ValueError or OSError for faces that can't be used."""
+    clock = parts.Clock()
 
-        def explaining(done: int, total: int) -> None:
-            bar.progress(done / total, f"Explaining: {done:,} of {total:,} pictures{clock.left(done, total)}")
+    def explaining(done: int, total: int) -> None:
+        bar.progress(done / total, f"Explaining: {done:,} of {total:,} pictures{clock.left(done, total)}")
 
-        try:
-            faces = resources.faces(order.faces.source, order.faces.protocol)
-            chosen = choose(faces, name, order.faces.split)
-            rows = np.unique(np.linspace(0, len(chosen) - 1, min(order.most, len(chosen))).round().astype(int))
-            result = atlas(
-                model, chosen.select(rows), masks=("none", order.mask), by=order.by, method=order.method,
-                batch_size=resources.TURN, progress=explaining, turn=resources.one_at_a_time,
-            )  # fmt: skip
-        except (ValueError, OSError) as error:
-            st.error(f"These faces can't be used: {error}.")
-            return None
+    faces = resources.faces(order.faces.source, order.faces.protocol)
+    chosen = choose(faces, name, order.faces.split)
+    rows = np.unique(np.linspace(0, len(chosen) - 1, min(order.most, len(chosen))).round().astype(int))
+    result = atlas(
+        model, chosen.select(rows), masks=("none", order.mask), by=order.by, method=order.method,
+        batch_size=resources.TURN, progress=explaining, turn=resources.one_at_a_time,
+    )  # fmt: skip
     title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(rows):,} of {len(chosen):,}"
     return {"title": title, "atlas": result, "order": order, "model": name}
 
@@ -160,16 +150,9 @@ def page() -> None:
     name, model = current_model()
     order = choose_order(model)
     pressed = st.button("Make the atlas", type="primary", icon=":material/play_arrow:", disabled=order is None)
-    place = st.empty()
-    if pressed and order is not None:
-        st.session_state.pop("atlas_result", None)
-        with place.container():
-            found = run(order, name, model)
-        if found is not None:
-            st.session_state["atlas_result"] = found
-            place.empty()
-    if "atlas_result" in st.session_state:
-        show(st.session_state["atlas_result"], order, name)
+    found = parts.run_into("atlas_result", order if pressed else None, partial(run, name=name, model=model))
+    if found is not None:
+        show(found, order, name)
     elif not pressed:
         st.caption("The demo faces take about half a minute: choose groups and a mask, then make the atlas.")
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analyses.assessment import ALL, GROUPINGS, Assessment, assess, headline, in_words, scores_in_words
 from analyses.figures import confusion_figure, error_figure, group_figure, mask_name
@@ -52,32 +53,23 @@ def choose_order() -> Order | None:
     return Order(faces, masks, int(seed))
 
 
-def run(order: Order, name: str, model: MaskMTL) -> dict[str, Any] | None:
-    """Predict and assess, with a bar; any click stops it."""
-    with st.container(key="running"):
-        bar = st.progress(0.0, "Opening the faces …")
-        st.button("Stop", icon=":material/stop_circle:")
+def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict[str, Any]:
+    """Predict and assess; ValueError or OSError for faces that can't be used."""
 
-        def opening(done: int, total: int | None) -> None:
-            of_all = f" of {total:,}" if total else ""
-            bar.progress(done / total if total else 0.0, f"Reading faces: {done:,}{of_all}")
+    def opening(done: int, total: int | None) -> None:
+        of_all = f" of {total:,}" if total else ""
+        bar.progress(done / total if total else 0.0, f"Reading faces: {done:,}{of_all}")
 
-        def predicting(done: int, total: int) -> None:
-            bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces, {len(order.masks)} variants each")
+    def predicting(done: int, total: int) -> None:
+        bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces, {len(order.masks)} variants each")
 
-        try:
-            faces = resources.faces(order.faces.source, order.faces.protocol, opening)
-            chosen = choose(faces, name, order.faces.split)
-            predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
-            bar.progress(1.0, "Intervals …")
-            assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
-        except (ValueError, OSError) as error:
-            st.error(f"These faces can't be used: {error}.")
-            return None
-        title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
-        return {
-            "title": title, "assessment": assessment, "rejected": faces.rejected, "order": order, "model": name,
-        }  # fmt: skip
+    faces = resources.faces(order.faces.source, order.faces.protocol, opening)
+    chosen = choose(faces, name, order.faces.split)
+    predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
+    bar.progress(1.0, "Intervals …")
+    assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
+    title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
+    return {"title": title, "assessment": assessment, "rejected": faces.rejected, "order": order, "model": name}
 
 
 def chart(figure: go.Figure, alt: str, key: str) -> None:
@@ -190,16 +182,9 @@ def page() -> None:
     left, right = st.columns([1, 3], vertical_alignment="center")
     pressed = left.button("Run", type="primary", icon=":material/play_arrow:", disabled=order is None, width="stretch")
     right.caption(f"Runs on {'the GPU' if device.type == 'cuda' else 'the CPU, as there is no GPU'}.")
-    place = st.empty()
-    if pressed and order is not None:
-        st.session_state.pop("set_result", None)
-        with place.container():
-            result = run(order, name, model)
-        if result is not None:
-            st.session_state["set_result"] = result
-            place.empty()
-    if "set_result" in st.session_state:
-        show(st.session_state["set_result"], order, name, model)
+    result = parts.run_into("set_result", order if pressed else None, partial(run, name=name, model=model))
+    if result is not None:
+        show(result, order, name, model)
 
 
 page()

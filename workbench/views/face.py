@@ -11,7 +11,7 @@ from analyses.attribution.regions import REGIONS
 from analyses.face import FaceReading, check_maps, percent, read_face
 from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
-from maskmtl.masks import MASKS, MaskSpec
+from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from workbench import parts, resources
 from workbench.chooser import choose_face
@@ -139,7 +139,7 @@ def page() -> None:
     left, right = st.columns([3, 2])
     methods = left.multiselect(
         "Maps", parts.methods_for(model), default=["hirescam"], format_func=METHOD_NAMES.__getitem__,
-        max_selections=AT_ONCE, key="face_maps", persist_state="session", 
+        max_selections=AT_ONCE, key="face_maps", persist_state="session",
         help=f"Up to {AT_ONCE} methods side by side. Occlusion passes the checks most often, and takes longest.",
     )  # fmt: skip
     opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
@@ -147,10 +147,8 @@ def page() -> None:
         "Check the maps against chance", True, key="face_check", persist_state="session",
         help="A few seconds for each method; ten times as long for occlusion, SHAP and integrated gradients.",
     )  # fmt: skip
-    try:
-        mask = str(MaskSpec.parse(text))
-    except ValueError as error:
-        st.error(f"This mask can't be drawn: {error}.")
+    mask = parts.drawable(text)
+    if mask is None:
         return
     methods = [method for method in methods if method in parts.methods_for(model)]
     if not methods:
@@ -166,7 +164,7 @@ def page() -> None:
 
     key = (name, mask, seed, tuple(methods), chosen.crop.tobytes())
     reading = resources.remember("face_reading", key, read)
-    energy = reading.energy()
+    energy = resources.remember("face_energy", key, reading.energy)
     show_faces(reading, chosen.note)
     st.header("What the model reads, and from where")
     checks = None

@@ -65,30 +65,25 @@ def test_integrated_gradients_add_up_to_the_score_on_the_default_model(demo_face
     np.testing.assert_allclose(attribution.values[task].sum(axis=(1, 2)), expected, rtol=1e-2)
 
 
-@pytest.mark.parametrize("steps", [8, 50])
-def test_integrated_gradients_equal_captum(steps):
+def assert_integrated_gradients_equal_captum(model, images, steps):
     from captum.attr import IntegratedGradients
 
-    model, images = small()
     attribution = explain(model, images, method="integrated_gradients", steps=steps)
     baseline = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
     for task, ours in attribution.values.items():
         head = Head(model, task, torch.as_tensor(attribution.index[task]).repeat(steps))
         theirs = IntegratedGradients(head).attribute(images, baseline, target=0, n_steps=steps).sum(dim=1)
         np.testing.assert_allclose(ours, theirs.detach(), atol=1e-5 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("steps", [8, 50])
+def test_integrated_gradients_equal_captum(steps):
+    assert_integrated_gradients_equal_captum(*small(), steps)
 
 
 def test_integrated_gradients_equal_captum_on_the_default_model(demo_faces):
-    from captum.attr import IntegratedGradients
-
-    model, steps = load_model(DEFAULT_MODEL, "cpu"), 20
-    images = to_input(demo_faces.images[:2], model)
-    attribution = explain(model, images, method="integrated_gradients", steps=steps)
-    baseline = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
-    for task, ours in attribution.values.items():
-        head = Head(model, task, torch.as_tensor(attribution.index[task]).repeat(steps))
-        theirs = IntegratedGradients(head).attribute(images, baseline, target=0, n_steps=steps).sum(dim=1)
-        np.testing.assert_allclose(ours, theirs.detach(), atol=1e-5 * np.abs(ours).max())
+    model = load_model(DEFAULT_MODEL, "cpu")
+    assert_integrated_gradients_equal_captum(model, to_input(demo_faces.images[:2], model), 20)
 
 
 def test_integrated_gradients_explain_the_averaged_answer():

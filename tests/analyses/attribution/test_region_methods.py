@@ -9,7 +9,7 @@ from torch import nn
 
 from analyses.attribution import explain
 from analyses.attribution.region_methods import EFFECTS, region_effects
-from analyses.attribution.regions import REGIONS, face_regions, on_grid
+from analyses.attribution.regions import REGIONS, face_regions, on_grid, region_energy
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
 from maskmtl.inference import to_input
 from maskmtl.masks import overlay
@@ -223,7 +223,8 @@ def test_effects_are_the_values_of_the_regions_of_a_face(demo_faces, method):
     without = {region: worth(model, x, attribution, shares, {*members} - {region}) for region in members}
     nothing = worth(model, x, attribution, shares, set())
     for task, values in attribution.values.items():
-        table = region_effects(values, regions, ["f", "f"], mask=["none", "duckbill"], task=task, method=method)
+        energy = region_energy(values, regions, ["f", "f"], mask=["none", "duckbill"], task=task, method=method)
+        table = region_effects(energy)
         assert tuple(table) == EFFECTS and table["region"].tolist() == list(REGIONS) * 2
         effects = table["effect"].to_numpy().reshape(2, len(REGIONS))
         shown = regions.any(axis=(2, 3))
