@@ -103,12 +103,13 @@ def explain_faces(
     for start in range(0, len(faces), batch_size):
         rows = np.arange(start, min(start + batch_size, len(faces)))
         ids = faces.table["face_id"].iloc[rows].tolist()
+        variants = [
+            worn_with_regions(image, points, face_id, masks, seed=seed, side=model.input_size)
+            for image, points, face_id in zip(faces.images[rows], faces.landmarks.points[rows], ids, strict=True)
+        ]
         for i, mask in enumerate(masks):
-            variants = [
-                worn_with_regions(image, points, face_id, mask, seed=seed, side=model.input_size)[:2]
-                for image, points, face_id in zip(faces.images[rows], faces.landmarks.points[rows], ids, strict=True)
-            ]
-            images, regions = (np.stack(parts) for parts in zip(*variants, strict=True))
+            images = np.stack([of_face[i][0] for of_face in variants])
+            regions = np.stack([of_face[i][1] for of_face in variants])
             x = to_input(images, model)
             for method in dict.fromkeys((*methods, ABLATION)):
                 own = {"regions": regions} if "regions" in options_of(method) else {}

@@ -122,14 +122,15 @@ def read_face(
     if not methods:
         raise ValueError("methods should name at least one of METHODS, got none")
     face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
-    variants = [worn_with_regions(crop, points, face_id, mask, seed=seed, side=len(crop)) for mask in masks]
+    variants = worn_with_regions(crop, points, face_id, masks, seed=seed, side=len(crop))
     images, regions = np.stack([image for image, _, _ in variants]), np.stack([of for _, of, _ in variants])
     x = to_input(images, model)
-    given: dict[str, Any] = {"regions": on_grid(regions, (model.input_size, model.input_size))}
-    attributions = {
-        method: explain(model, x, method=method, **{name: given[name] for name in options_of(method) if name in given})
-        for method in methods
-    }
+    attributions = {}
+    for method in methods:
+        own: dict[str, Any] = {}
+        if "regions" in options_of(method):
+            own["regions"] = on_grid(regions, (model.input_size, model.input_size))
+        attributions[method] = explain(model, x, method=method, **own)
     logits = attributions[methods[0]].logits
     rows = []
     for task, spec in model.specs.items():

@@ -6,6 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import pandas as pd
+import torch
 
 from analyses.attribution.result import Attribution
 from maskmtl.masks import Overlay, mask_seed, overlay
@@ -82,27 +83,38 @@ def face_regions(points: np.ndarray, side: int, alpha: np.ndarray | None = None)
     pixel = side * row[:, None] + row
     counts = np.bincount((len(REGIONS) * pixel + region).ravel(), minlength=len(REGIONS) * side * side)
     shares = counts.reshape(side, side, len(REGIONS)).transpose(2, 0, 1) / samples**2
-    if alpha is not None:
-        alpha = np.asarray(alpha, dtype=float)
-        if alpha.shape != (side, side) or not ((alpha >= 0) & (alpha <= 1)).all():
-            got = f"{alpha.min()}..{alpha.max()}" if alpha.shape == (side, side) else alpha.shape
-            raise ValueError(f"alpha should be ({side}, {side}) in 0..1, got {got}: make regions at its own size")
-        shares = shares * (1 - alpha)
-        shares[REGIONS.index("mask")] = alpha
-    return shares.astype(np.float32)
+    return (shares if alpha is None else _hidden(shares, alpha)).astype(np.float32)
+
+
+def _hidden(shares: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """A bare face's shares (R, side, side) with a mask on."""
+    alpha, side = np.asarray(alpha, dtype=float), shares.shape[-1]
+    if alpha.shape != (side, side) or not ((alpha >= 0) & (alpha <= 1)).all():
+        got = f"{alpha.min()}..{alpha.max()}" if alpha.shape == (side, side) else alpha.shape
+        raise ValueError(f"alpha should be ({side}, {side}) in 0..1, got {got}: make regions at its own size")
+    shares = shares * (1 - alpha)
+    shares[REGIONS.index("mask")] = alpha
+    return shares
 
 
 def worn_with_regions(
-    image: np.ndarray, points: np.ndarray, face_id: str, mask: str, *, seed: int, side: int
-) -> tuple[np.ndarray, np.ndarray, Overlay | None]:
-    """A face (H, H, 3) uint8 with a mask on, as `wear` draws it, its regions (R, side, side), and what was drawn.
+    image: np.ndarray, points: np.ndarray, face_id: str, masks: Sequence[str], *, seed: int, side: int
+) -> list[tuple[np.ndarray, np.ndarray, Overlay | None]]:
+    """For each mask a face (H, H, 3) uint8 that wears it, as `wear` draws it, its regions (R, side, side) float32 as of
+    `face_regions`, and what was drawn.
 
     For 'none' the face as it is, and nothing drawn. ValueError as of `overlay` and `face_regions`.
     """
-    if mask == "none":
-        return image, face_regions(points, side), None
-    drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, mask))
-    return drawn.image, face_regions(points, side, on_grid(drawn.alpha, (side, side)).clip(0, 1)), drawn
+    bare = face_regions(points, side)
+    found: list[tuple[np.ndarray, np.ndarray, Overlay | None]] = []
+    for mask in masks:
+        if mask == "none":
+            found.append((image, bare, None))
+        else:
+            drawn = overlay(image, points, mask=mask, seed=mask_seed(seed, face_id, mask))
+            alpha = on_grid(drawn.alpha, (side, side)).clip(0, 1)
+            found.append((drawn.image, _hidden(bare, alpha).astype(np.float32), drawn))
+    return found
 
 
 def _inside(hull: np.ndarray, side: int) -> np.ndarray:
@@ -122,8 +134,9 @@ def on_grid(regions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """
     if regions.ndim < 2 or 0 in regions.shape[-2:] or len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"regions should be (..., H, W) and shape (h, w), at least 1, got {regions.shape} and {shape}")
-    down, across = (_averages(*sizes) for sizes in zip(regions.shape[-2:], shape, strict=True))
-    return (down @ regions @ across.T).astype(np.float32)
+    down, across = (torch.from_numpy(_averages(*sizes)) for sizes in zip(regions.shape[-2:], shape, strict=True))
+    # by torch: the threads of NumPy's product would go on spinning, and slow down the network's next pass fourfold
+    return (down @ torch.as_tensor(regions, dtype=torch.float64) @ across.T).float().numpy()
 
 
 @lru_cache(maxsize=32)

@@ -29,7 +29,7 @@ def found(model, few):
 
 def worn(faces, row, mask, seed):
     face = faces.images[row], faces.landmarks.points[row], faces.table["face_id"].iloc[row]
-    return worn_with_regions(*face, mask, seed=seed, side=48)[:2]
+    return worn_with_regions(*face, [mask], seed=seed, side=48)[0][:2]
 
 
 def test_maps_add_up_over_regions_and_regions_lose_what_ablation_says(model, few, found):
