@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -71,13 +72,13 @@ def test_table_trains_what_is_missing_and_prints_paper_and_ours(quick, prepared_
     command = ["table", str(prepared_demo), "--runs", str(runs), "--out", str(out), *ARGUMENTS]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "| hard | hard | MaskMTL, 48 | mixed | random | .8842 → " in printed
+    assert "| hard | hard | MaskMTL, 48 | mixed | random | 0 | .8842 → " in printed
     assert "not comparable" in printed and "never for deciding" in printed
 
     csv = pd.read_csv(out / "table.csv").set_index("recipe")
     assert list(csv.index) == ["hard", "maskmtl"]
     found = json.loads((runs / "maskmtl-random-seed0" / table.FIGURES).read_text())
-    assert csv.loc["maskmtl", "gender"] == found["test"]["gender"]["value"]
+    assert csv.loc["maskmtl", "gender"] == found["test"]["mixed"]["gender"]["value"]
     assert (csv["gender_low"] < csv["gender"]).all() and (csv["age"] < csv["age_high"]).all()
     assert csv.loc["maskmtl", "paper_ethnicity"] == 0.7927 and (csv["epochs"] == 1).all()
     assert "<td>.8842 → " in (out / "table.html").read_text()
@@ -95,6 +96,20 @@ def test_a_stopped_table_goes_on(quick, prepared_demo, tmp_path):
         table.make(prepared_demo, tmp_path, entries, stop=lambda: True)
     assert table.make(prepared_demo, tmp_path, entries, train_missing=False).empty
     assert list(table.make(prepared_demo, tmp_path, entries)["recipe"]) == ["hard"]
+
+
+def test_a_teacher_is_trained_on_the_students_protocol(quick, prepared_demo, tmp_path):
+    faces = shutil.copytree(prepared_demo, tmp_path / "faces")  # composites have no day: all are of one part
+    manifest = pd.read_parquet(faces / "manifest.parquet")
+    manifest.assign(parts=manifest["random"]).to_parquet(faces / "manifest.parquet")
+    found = table.make(faces, tmp_path, table.plan(["default"], ["parts"]))
+    assert list(found["mask"]) == ["none", "mixed"] and found["paper_gender"].isna().all()
+    config = json.loads((tmp_path / "default-parts-seed0" / "config.json").read_text())
+    assert config["teacher"] == str(tmp_path / "compact-parts-seed0")
+    taught_by = json.loads((tmp_path / "compact-parts-seed0" / "config.json").read_text())
+    assert (taught_by["protocol"], taught_by["teacher"]) == ("parts", "")
+    assert "→" not in table.markdown(found).split("paper →")[0]
+    assert not (tmp_path / "compact-parts-seed0" / table.FIGURES).exists()  # a teacher is never tested
 
 
 def test_wrong_arguments(prepared_demo, tmp_path, capsys):
