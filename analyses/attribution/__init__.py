@@ -14,9 +14,9 @@ from analyses.attribution.eigencam import eigencam
 from analyses.attribution.gradcam import gradcam, gradcampp, hirescam, layercam
 from analyses.attribution.gradients import gradient_shap, integrated_gradients
 from analyses.attribution.occlusion import occlusion
-from analyses.attribution.region_methods import region_ablation, region_shapley
-from analyses.attribution.result import Attribution, Index, Method
-from analyses.attribution.scores import explained
+from analyses.attribution.region_methods import check_regions, region_ablation, region_shapley
+from analyses.attribution.result import Attribution, Index, Maps, Method, joined, options_for
+from analyses.attribution.scores import batches, explained
 from maskmtl import __version__
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes
@@ -59,8 +59,8 @@ def explain(
     per image (B,), or any of these by task, so that `bare.index` asks the same question of the masked faces. A value
     such as age has no classes and takes no index. `options` are the method's own, such as `layer` of the class
     activation maps: a module's name, or one by task; or `regions` of the region methods: (B, R, S, S). The model runs
-    in eval mode and is left as it was: mode, gradients, hooks. TypeError or ValueError for arguments that do not fit
-    the method or the model.
+    in eval mode and is left as it was: mode, gradients, hooks. Images go through it in batches of 2^17 px, so memory
+    does not grow with them. TypeError or ValueError for arguments that do not fit the method or the model.
     """
     if method not in METHODS:
         raise ValueError(f"method should be one of {sorted(METHODS)}, got {method!r}")
@@ -71,6 +71,7 @@ def explain(
         raise TypeError(f"images should be a float tensor, got {getattr(images, 'dtype', type(images).__name__)}")
     if images.ndim != 4:
         raise ValueError(f"images should be (B, C, S, S), got {tuple(images.shape)}")
+    check_regions(options.get("regions"), images)
     by_task = index if isinstance(index, Mapping) else {}
     wanted = list(model.specs) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
     for task in [*wanted, *by_task]:
@@ -83,23 +84,29 @@ def explain(
 
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    found: list[Attribution] = []
     try:
-        # a clone, because autograd refuses tensors that were made in inference mode
-        with torch.inference_mode(False), torch.enable_grad():
-            maps = METHODS[method](model, images.detach().clone(), chosen, **options)
+        for few in batches(images) or [slice(0)]:
+            asked = {task: None if classes is None else classes[few] for task, classes in chosen.items()}
+            # a clone, because autograd refuses tensors that were made in inference mode
+            with torch.inference_mode(False), torch.enable_grad():
+                maps = METHODS[method](model, images[few].detach().clone(), asked, **options_for(options, few))
+            found.append(_attribution(maps, method, explained(model, asked, maps.logits)))
     finally:
         for module, training in modes.items():
             module.training = training
+    return joined(found, options)
 
+
+def _attribution(maps: Maps, method: str, classes: Mapping[str, Tensor]) -> Attribution:
     return Attribution(
-        values={task: _numpy(maps.values[task]) for task in wanted},
-        index={task: classes.cpu().numpy() for task, classes in explained(model, chosen, maps.logits).items()},
+        values={task: _numpy(values) for task, values in maps.values.items()},
+        index={task: chosen.cpu().numpy() for task, chosen in classes.items()},
         method=method,
-        layers={task: maps.layers[task] for task in wanted},
+        layers=dict(maps.layers),
         versions={"maskmtl": __version__, "torch": str(torch.__version__)},
         unit=maps.unit,
-        logits={task: _numpy(maps.logits[task]) for task in wanted},
-        options=dict(options),
+        logits={task: _numpy(maps.logits[task]) for task in maps.values},
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from analyses.attribution.faithfulness import correlation, faithfulness, ratio
 from analyses.attribution.perturbation import blurred, grey
 from analyses.attribution.randomisation import paths, redrawn
 from analyses.attribution.regions import on_grid
-from analyses.attribution.scores import PIXELS
+from analyses.attribution.scores import batches
 from maskmtl.networks import MaskMTL
 
 DRAWS = 2  # of weights, and of noise
@@ -85,10 +85,8 @@ def gate(
         ways = paths(model, images)
         copies = _copies(model, {name for task in attribution.values for name in ways[task]}, seed)
         copies_head = _copies(model, {ways[task][-1] for task in attribution.values}, seed)
-        step = max(1, PIXELS // images[0, 0].numel())
-        for first in range(0, len(images), step):
-            few = slice(first, first + step)
-            x, maps = images[few], _rows(attribution, few)
+        for few in batches(images):
+            x, maps = images[few], attribution.rows(few)
             same = _similarity(copies, x, maps, lambda rho: np.abs(rho).mean(axis=0))
             same_head = _similarity(copies_head, x, maps, lambda rho: rho.min(axis=0))
             faithful = faithfulness(
@@ -102,7 +100,7 @@ def gate(
                     **faithful[task],
                     "noise": noise[task],
                 }
-                labels = {"picture": np.arange(first, first + len(x)), "task": task, "method": maps.method}
+                labels = {"picture": np.arange(few.start, few.stop), "task": task, "method": maps.method}
                 tables.append(_judged(labels, figures, values, thresholds or Thresholds()))
     return pd.concat(tables, ignore_index=True)
 
@@ -187,15 +185,6 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _maps(model: MaskMTL, images: Tensor, like: Attribution) -> dict[str, np.ndarray]:
     """Task -> (B, h, w), of the same classes, by the same method."""
     return explain(model, images, tasks=list(like.values), method=like.method, index=like.index, **like.options).values
-
-
-def _rows(attribution: Attribution, few: slice) -> Attribution:
-    options = {
-        name: value[few] if name == "regions" and value is not None else value
-        for name, value in attribution.options.items()
-    }
-    values, index = ({task: of[few] for task, of in x.items()} for x in (attribution.values, attribution.index))
-    return replace(attribution, values=values, index=index, options=options)
 
 
 def _cells(images: Tensor) -> Tensor:

@@ -129,17 +129,23 @@ def _spread(values: Tensor, shares: Tensor) -> Tensor:
     return torch.einsum("bq,bqhw->bhw", weights[..., 0], even).float()
 
 
+def check_regions(regions: Regions, images: Tensor) -> None:
+    """ValueError for regions that are not (B, R, S, S) for images (B, C, S, S)."""
+    got = None if regions is None else tuple(regions.shape)
+    n, side = len(images), images.shape[-1]
+    if got is not None and (len(got) != 4 or (got[0], *got[2:]) != (n, *images.shape[2:]) or not got[1]):
+        raise ValueError(
+            f"regions should be ({n}, R, {side}, {side}), as face_regions at the input's side gives them for each "
+            f"picture, got {got}"
+        )
+
+
 def _shares(regions: Regions, images: Tensor) -> Tensor:
     side = images.shape[-1]
     if regions is None:
         cells = np.eye(GRID[0] * GRID[1]).reshape(-1, *GRID)
         return torch.as_tensor(on_grid(cells, (side, side))).to(images).expand(len(images), -1, -1, -1)
     shares = torch.as_tensor(regions).to(images)
-    if shares.ndim != 4 or (len(shares), *shares.shape[2:]) != (len(images), *images.shape[2:]) or not shares.shape[1]:
-        raise ValueError(
-            f"regions should be ({len(images)}, R, {side}, {side}), as face_regions at the input's side gives them for "
-            f"each picture, got {tuple(shares.shape)}"
-        )
     if not ((shares >= 0).all() and ((shares.sum(dim=1) - 1).abs() <= 1e-5).all()):
         raise ValueError("regions should be in 0..1 and sum to 1 in every pixel, as face_regions and on_grid make them")
     return shares

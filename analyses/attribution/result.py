@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ class Maps:
 
 
 # (model in eval mode, images (B, C, S, S), task -> class indices (B,), or None for the predicted class or a value);
-# a method's own options are keywords with defaults. It passes `images` through `model(...)` once, in one piece; what
-# it makes of them goes through `model.forward`, so that a caller's hook on the model meets the pictures asked for only.
+# a method's own options are keywords with defaults. It passes `images`, one batch, through `model(...)` once; what it
+# makes of them goes through `model.forward`, so that a caller's hook on the model meets the pictures asked for only.
 Method = Callable[..., Maps]
 
 
@@ -75,6 +75,13 @@ class Attribution:
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"path should be a file of Attribution.save, got {str(path)!r}: {error!r}") from error
 
+    def rows(self, few: slice) -> "Attribution":
+        """The maps of some of the pictures."""
+        parts: dict[str, Any] = {
+            part: {task: array[few] for task, array in getattr(self, part).items()} for part in _ARRAYS
+        }
+        return replace(self, **parts, options=options_for(self.options, few))
+
     def grid(self) -> str:
         """The maps' own resolution: '24 × 24'."""
         height, width = next(iter(self.values.values())).shape[1:]
@@ -87,6 +94,20 @@ class Attribution:
 
 _ARRAYS, _TEXTS = ("values", "index", "logits"), ("method", "layers", "versions", "unit", "options")
 _WORDS = "attribution"  # the key of the texts in the file's metadata
+
+
+def options_for(options: Mapping[str, Any], few: slice) -> dict[str, Any]:
+    """A method's options for some of the pictures: regions are each picture's own."""
+    return {name: value[few] if name == "regions" and value is not None else value for name, value in options.items()}
+
+
+def joined(parts: Sequence[Attribution], options: Mapping[str, Any]) -> Attribution:
+    """One attribution of what was explained in several batches, with the options of all."""
+    arrays: dict[str, Any] = {
+        part: {task: np.concatenate([getattr(one, part)[task] for one in parts]) for task in getattr(parts[0], part)}
+        for part in _ARRAYS
+    }
+    return replace(parts[0], **arrays, options=dict(options))
 
 
 def _shape(array: np.ndarray | Tensor) -> str:

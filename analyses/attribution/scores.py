@@ -34,14 +34,22 @@ def scores(model: MaskMTL, logits: Mapping[str, Tensor], classes: Mapping[str, T
     }
 
 
+def batches(images: Tensor) -> list[slice]:
+    """Slices of images (B, C, S, S) that go through the network together."""
+    size = _limit(images)
+    return [slice(first, min(first + size, len(images))) for first in range(0, len(images), size)]
+
+
 def blocks(variants: int, images: Tensor) -> Iterator[tuple[slice, slice]]:
     """Slices of variants and slices of images (B, C, S, S) that go through the network together."""
-    limit = max(1, PIXELS // images[0, 0].numel()) if len(images) else 1
-    for first in range(0, len(images), limit):
-        few = slice(first, min(first + limit, len(images)))
-        step = max(1, limit // (few.stop - few.start))
+    for few in batches(images):
+        step = max(1, _limit(images) // (few.stop - few.start))
         for at in range(0, variants, step):
             yield slice(at, min(at + step, variants)), few
+
+
+def _limit(images: Tensor) -> int:
+    return max(1, PIXELS // images.shape[2:].numel())
 
 
 def flat(images: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def in_order(table):
 def test_a_result_does_not_depend_on_the_batch_and_the_seed_draws_it(monkeypatch):
     model, images = Patches(), pictures(3)
     together = gate(model, images, truth(model, images), seed=1)
-    monkeypatch.setattr("analyses.attribution.gate.PIXELS", 2 * SIDE * SIDE)  # in batches of two
+    monkeypatch.setattr("analyses.attribution.scores.PIXELS", 2 * SIDE * SIDE)  # in batches of two
     pd.testing.assert_frame_equal(
         in_order(gate(model, images, truth(model, images), seed=1)), in_order(together), rtol=1e-3
     )
