@@ -31,7 +31,7 @@ from analyses.attribution import METHODS, Attribution, explain, options_of
 from analyses.attribution.gate import gate
 from analyses.attribution.randomisation import redrawn
 from analyses.fairness.intervals import wilson
-from analyses.planted import SIDE, PlantedFaces, cue_table, find_cues, planted_faces, planted_labels, train_planted
+from analyses.planted import PlantedFaces, cue_table, find_cues, planted_faces, planted_labels, train_planted
 from maskmtl.dataset import as_tensor
 from maskmtl.files import write_json, write_text
 from maskmtl.networks import MaskMTL
@@ -53,11 +53,11 @@ def regions_of(faces: PlantedFaces) -> np.ndarray:
 
 
 def random_maps(like: Attribution, rng: np.random.Generator) -> Attribution:
-    """Smooth noise on the picture's grid, of the norm of the maps that it replaces."""
+    """Smooth noise on the grid of the maps that it replaces, of their norm."""
     values = {}
     for task, maps in like.values.items():
         coarse = rng.normal(size=(len(maps), 6, 6)).astype(np.float32)
-        noise = np.stack([cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for one in coarse])
+        noise = np.stack([cv2.resize(one, maps.shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in coarse])
         size = np.linalg.norm(maps, axis=(1, 2)) / np.linalg.norm(noise, axis=(1, 2))
         values[task] = noise * size[:, None, None]
     return replace(like, values=values)

@@ -17,7 +17,7 @@ from maskmtl.tasks import TaskSpec
 
 WEIGHTS, CARD, SEEN = "model.safetensors", "model.json", "seen.npy"
 FORMAT = 1
-DEFAULT_MODEL = "maskmtl-fig1"
+DEFAULT_MODEL = "maskmtl-compact"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -47,7 +47,7 @@ _SETTINGS = TrainConfig(
 )
 # 11 million values: with the whole cosine in ten epochs they are past the paper's figures, and hours stay hours
 _RESNET = replace(_SETTINGS, masks=("none",), encoder="resnet18", sharing="hard", nonlocal_block=False, epochs=10)
-_TAUGHT = replace(_SETTINGS, epochs=40, mixup=0.3, average=0.999, teacher="maskmtl-compact")
+_TAUGHT = replace(_SETTINGS, epochs=40, mixup=0.3, average=0.999, teacher="maskmtl-teacher")
 _BARE, _MASKED = replace(_TAUGHT, masks=("none",)), replace(_TAUGHT, masks=("none", "mixed"), bare=0.25)
 
 RECIPES: dict[str, Recipe] = {
@@ -76,7 +76,7 @@ RECIPES: dict[str, Recipe] = {
     "maskmtl": Recipe(_MASKED, ("mixed",), Published("hierarchical, non-local", 0.8913, 0.7927, 12.15)),
     # the project's own, by the trials in docs/trials.md: the default model, and its teacher
     "default": Recipe(replace(_MASKED, encoder="compact", epochs=60, bare=0.4), ("none", "mixed")),
-    "compact": Recipe(replace(_MASKED, encoder="compact", epochs=60, bare=None, teacher=""), ("none", "mixed")),
+    "teacher": Recipe(replace(_MASKED, encoder="compact", epochs=60, bare=None, teacher=""), ("none", "mixed")),
     # section 3.1: Adam 1e-3, batch 32, 40 epochs, L1 on years, grey, no augmentation, no schedule, no weight decay
     "paper": Recipe(
         TrainConfig(

@@ -26,7 +26,7 @@ from maskmtl.training import Progress, train
 
 FIGURES = "figures.json"
 _TESTED_ON_PARTS = ("maskmtl-bare", "maskmtl", "default")
-_TEACHER = "compact"  # the recipe of the teacher that comes with the project, which has seen faces of `random` alone
+_TEACHER = "teacher"  # the recipe of the teacher that comes with the project, which has seen faces of `random` alone
 
 
 @dataclass(frozen=True)

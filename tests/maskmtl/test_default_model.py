@@ -62,9 +62,9 @@ def test_the_models_that_come_with_the_project():
         assert model.card["test"] if name == DEFAULT_MODEL else model.card["val"]
 
 
-def test_the_card_holds_the_floors_of_the_first_release():
+def test_the_card_is_not_below_what_was_published():
     figures = available_models()[0]["test"]["figures"]
-    for mask, gender, ethnicity, age in (("none", 0.90, 0.79, 8.5), ("surgical", 0.88, 0.75, 10)):
+    for mask, gender, ethnicity, age in (("none", 0.93, 0.84, 6.0), ("mixed", 0.92, 0.80, 7.0)):
         assert figures[mask]["gender_accuracy"]["value"] >= gender
         assert figures[mask]["ethnicity_accuracy"]["value"] >= ethnicity
         assert figures[mask]["age_mae"]["value"] <= age

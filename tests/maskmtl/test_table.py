@@ -105,11 +105,11 @@ def test_a_teacher_is_trained_on_the_students_protocol(quick, prepared_demo, tmp
     found = table.make(faces, tmp_path, table.plan(["default"], ["parts"]))
     assert list(found["mask"]) == ["none", "mixed"] and found["paper_gender"].isna().all()
     config = json.loads((tmp_path / "default-parts-seed0" / "config.json").read_text())
-    assert config["teacher"] == str(tmp_path / "compact-parts-seed0")
-    taught_by = json.loads((tmp_path / "compact-parts-seed0" / "config.json").read_text())
+    assert config["teacher"] == str(tmp_path / "teacher-parts-seed0")
+    taught_by = json.loads((tmp_path / "teacher-parts-seed0" / "config.json").read_text())
     assert (taught_by["protocol"], taught_by["teacher"]) == ("parts", "")
     assert "→" not in table.markdown(found).split("paper →")[0]
-    assert not (tmp_path / "compact-parts-seed0" / table.FIGURES).exists()  # a teacher is never tested
+    assert not (tmp_path / "teacher-parts-seed0" / table.FIGURES).exists()  # a teacher is never tested
 
 
 def test_wrong_arguments(prepared_demo, tmp_path, capsys):
