@@ -197,7 +197,8 @@ def main() -> None:
         )
         table = localisation(model, faces, args.methods, LAYERS[encoder])
         pages.append(markdown(table))
-        results[encoder] = {"accuracy": right, "seconds": seconds, "n": args.n, "methods": table.to_dict("records")}
+        known = table.astype(object).where(table.notna(), None)  # a silent map has no lift
+        results[encoder] = {"accuracy": right, "seconds": seconds, "n": args.n, "methods": known.to_dict("records")}
         if args.gate:
             judged = gate_table(model, faces.select(slice(args.gate_n)), args.gate)
             pages.append(gate_markdown(judged))
