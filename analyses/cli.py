@@ -53,7 +53,7 @@ def _explain(args: argparse.Namespace) -> None:
         raise ValueError(f"methods should be among {sorted(METHODS)} or 'all', got {unknown[0]!r}")
     model, faces = open_faces_and_model(args)
     maps = args.out / "maps"
-    (maps if args.maps else args.out).mkdir(parents=True, exist_ok=True)
+    _make(maps if args.maps else args.out)
 
     def keep(method: str, mask: str, first: int, found: Attribution) -> None:
         found.save(maps / f"{method}-{mask.replace(':', '-')}-{first:06d}.safetensors")
@@ -85,7 +85,7 @@ def _atlas(args: argparse.Namespace) -> None:
     from analyses.attribution.atlas import atlas
 
     model, faces = open_faces_and_model(args)
-    args.out.mkdir(parents=True, exist_ok=True)
+    _make(args.out)
     with Bar("atlas") as bar:
         found = atlas(model, faces, masks=args.masks, by=args.by, method=args.method, seed=args.seed, progress=bar)
     found.save(args.out)
@@ -96,6 +96,14 @@ def _atlas(args: argparse.Namespace) -> None:
     print(f"{model.name} on {len(faces)} faces of {faces.name} by {args.by}; atlas in {args.out}")
     print("found: share of the pixels in which masked differ from bare faces at a false discovery rate of 5 %")
     print(table.dropna().to_string(index=False, float_format="{:.2f}".format))
+
+
+def _make(folder: Path) -> None:
+    """The folder and its parents, before hours of work; ValueError where a file stands in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"out should be a folder, got {str(folder)!r}: a file stands there") from error
 
 
 def _print_json(about: dict[str, Any], out: Path, **tables: pd.DataFrame) -> None:

@@ -48,7 +48,9 @@ def test_wrong_input(arguments, tmp_path, capsys):
     assert main(["explain", *arguments, "--methods", "tealeaves", "--out", str(tmp_path / "a")]) == 2
     assert "methods should be among" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
-    assert main(["explain", *arguments, "--out", str(tmp_path / "file")]) == 1
+    for inside in ("", "below"):
+        assert main(["explain", *arguments, "--out", str(tmp_path / "file" / inside)]) == 2
+        assert "out should be a folder" in capsys.readouterr().err
     assert main(["atlas", *arguments, "--by", "height", "--out", str(tmp_path / "b")]) == 2
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from analyses.attribution.names import METHOD_NAMES
 from analyses.attribution.regions import REGIONS
-from analyses.face import FaceReading, check_maps, percent, read_face
+from analyses.face import FaceReading, check_maps, percent, read_face, signed
 from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS
@@ -92,7 +92,7 @@ def check_words(found: pd.Series) -> tuple[str, str]:
     """The figures of a map's checks in a line, and why it failed."""
     if pd.isna(found["faithfulness"]):
         return "not measured", found["reason"]
-    return f"{found['faithfulness']:.1f} σ above random maps", found["reason"]
+    return f"{signed(found['faithfulness'])} σ from random maps", found["reason"]
 
 
 def region_table(energy: pd.DataFrame) -> pd.DataFrame:
