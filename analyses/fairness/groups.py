@@ -71,7 +71,7 @@ def group_table(
                 of_group = errors[(groups == group).to_numpy()]
                 bare = of_group["none"] if "none" in errors and mask != "none" else None
                 for metric, value, (low, high), n in metrics(of_group[mask], bare, seed):
-                    rows.append((model, task, mask, group, metric, value, low, high, n, _flag(n)))
+                    rows.append((model, task, mask, group, metric, value, low, high, n, flag(n)))
     return pd.DataFrame(rows, columns=[*COLUMNS[:3], by, *COLUMNS[3:]])
 
 
@@ -98,7 +98,8 @@ def _mean(metric: str, values: pd.Series, seed: int) -> Metric:
     return metric, known.mean(), bootstrap_mean(known, seed), len(known)
 
 
-def _flag(n: int) -> str:
+def flag(n: int) -> str:
+    """What a group's size says of its figures: 'n<20: too few to judge', 'n<100: wide' or ''."""
     if n < FEW:
         return f"n<{FEW}: too few to judge"
     return f"n<{MODERATE}: wide" if n < MODERATE else ""
