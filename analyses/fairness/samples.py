@@ -74,6 +74,9 @@ class Predictions:
             )
         return found
 
+    def class_tasks(self) -> list[str]:
+        return [task for task in self.tasks if any(sample.n_classes for sample in self.samples(task).values())]
+
     def classes(self, task: str) -> tuple[str, ...]:
         """Names of a task's classes; none for a value."""
         target = TASKS[task].target if task in TASKS else None
@@ -129,6 +132,14 @@ class Predictions:
         if (of_face[self._at] != codes).any():
             raise ValueError(f"by {column!r} should be the same in all rows of a face")
         return pd.Series(values).reindex(of_face).reset_index(drop=True)
+
+
+def usual_groupings(table: pd.DataFrame) -> list[str]:
+    """Those of ethnicity, gender and age_band that a predictions table has annotations of, and ethnicity*gender."""
+    annotated = set(table.loc[table["y_true"].notna(), "task"].unique()) | set(table).difference(_OWN)
+    found = [name for name in ("ethnicity", "gender") if name in annotated]
+    both = ["ethnicity*gender"] if len(found) == 2 else []
+    return [*found, *(["age_band"] if "age" in annotated else []), *both]
 
 
 def _codes(values: ArrayLike, sort: bool = False) -> tuple[NDArray[np.int32], pd.Index]:

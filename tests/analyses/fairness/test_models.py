@@ -1,0 +1,83 @@
+"""Two models on the same faces, with changes that are known, and conditions on them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.fairness.audit import COLUMNS
+from analyses.fairness.conditions import Condition
+from analyses.fairness.models import compare_models
+
+
+def answers(right, model, **columns):
+    n = len(right)
+    return pd.DataFrame({
+        "face_id": range(n), "task": "gender", "mask": "none", "y_true": 1.0, "y_pred": np.asarray(right, float),
+        "model": model, **columns,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The second model reads 40 of the south's 400 faces wrong that the first reads right; the north is as it was."""
+    site = np.repeat(["north", "south"], 400)
+    before = np.ones(800)
+    before[:30] = before[400:420] = 0
+    after = before.copy()
+    after[500:540] = 0
+    return answers(before, "old", site=site), answers(after, "new")
+
+
+def test_changes_are_paired_and_per_group(pair):
+    found = compare_models(*pair, by=["site"], replicates=200)
+    assert tuple(found.columns) == COLUMNS and set(found["model"]) == {"new − old"}
+    accuracy = found[(found["metric"] == "accuracy") & (found["by"] == "site")].set_index(["statistic", "group"])
+    assert accuracy.loc[("change", "north"), ["value", "p_value"]].tolist() == [0, 1]
+    assert accuracy.loc[("change", "south"), "value"] == pytest.approx(-0.1)
+    assert accuracy.loc[("change", "south"), "verdict"] == "gap"
+    assert accuracy.loc[("change_gap", "south"), "value"] == pytest.approx(-0.1)
+    worst = found[(found["metric"] == "accuracy") & (found["statistic"] == "worst")].iloc[0]
+    assert worst["value"] == pytest.approx(0.85 - 0.925) and worst["group"] == "north → south"
+    flips = found[(found["metric"] == "flips") & (found["group"] == "south") & (found["statistic"] == "value")]
+    assert flips["value"].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("worst_group_accuracy(gender) < -0.01", True),
+        ("worst_group_accuracy(gender, by=site, mask=none) < -0.08", False),
+        ("accuracy(gender) <= -0.05", True),
+        ("accuracy(gender)>=0", False),
+        ("range_accuracy(gender) > .05", True),
+    ],
+)
+def test_conditions(pair, text, holds):
+    found = compare_models(*pair, by=["site"], replicates=20)
+    assert (len(Condition.parse(text).holds(found)) > 0) == holds
+
+
+@pytest.mark.parametrize("text", ["", "accuracy < 1", "accuracy(gender) = 1", "accuracy(gender) < x", "f(a)(b) < 1"])
+def test_what_is_no_condition(text):
+    with pytest.raises(ValueError, match="a condition should read like"):
+        Condition.parse(text)
+
+
+def test_a_condition_about_nothing_is_an_error_and_never_passes(pair):
+    found = compare_models(*pair, replicates=20)
+    for text in ("accuracy(glasses) < 0", "worst_group_accuracy(gender) < 0", "accuracy(gender, mask=n95) < 0"):
+        with pytest.raises(ValueError, match="is about nothing that was compared"):
+            Condition.parse(text).holds(found)
+
+
+def test_wrong_pairs(pair):
+    old, new = pair
+    with pytest.raises(ValueError, match="none in common"):
+        compare_models(old, new.assign(face_id=new["face_id"] + 1000))
+    with pytest.raises(ValueError, match="800 that differ"):
+        compare_models(old, new.assign(y_true=0.0))
+    with pytest.raises(ValueError, match="one model's predictions"):
+        compare_models(pd.concat([old, new]), new)
+    with pytest.raises(ValueError, match="got no 'y_pred'"):
+        compare_models(old, new.drop(columns="y_pred"))
+    assert set(compare_models(old, old, replicates=5)["model"]) == {"old (B) − old (A)"}
