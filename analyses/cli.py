@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analyses import fairness_cli
 from maskmtl import cli
 from maskmtl.cli import AddCommand, Bar, add_faces, names, open_faces_and_model
 
@@ -34,6 +35,7 @@ def _add_commands(command: AddCommand) -> None:
     _add_faces_and_out(sub)
     sub.add_argument("--by", default="ethnicity", help="ethnicity (default), gender, age_band or a column of the faces")
     sub.add_argument("--method", default="hirescam", help="default hirescam")
+    fairness_cli.add_commands(command)
 
 
 def _add_faces_and_out(sub: argparse.ArgumentParser) -> None:

@@ -12,18 +12,19 @@ from typing import Any
 
 from maskmtl import __version__
 
-AddCommand = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
+Run = Callable[[argparse.Namespace], int | None]  # gives an exit code other than 0 where its answer is no
+AddCommand = Callable[[str, Run, str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None, more: Callable[[AddCommand], None] = lambda command: None) -> int:
-    """Run a command; 0 when it is done, 1 when the machine failed it, 2 for wrong input, 130 when it was stopped.
+    """Run a command; 0 when it is done, 1 when its answer is no or the machine failed it, 2 for wrong input, 130 stopped.
 
     `more` adds commands of packages that stand above this one: analyses/cli.py.
     """
     args = _parser(more).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and cleans up
     try:
-        args.run(args)
+        return args.run(args) or 0
     except ValueError as error:
         print(f"maskmtl: {error}", file=sys.stderr)
         return 2
@@ -36,7 +37,6 @@ def main(argv: Sequence[str] | None = None, more: Callable[[AddCommand], None] =
     except KeyboardInterrupt:
         print("maskmtl: stopped, nothing half-made was left", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"maskmtl {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         return sub
@@ -139,6 +139,13 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
         required=True,
         metavar="FILE",
         help=".parquet (long table) or .csv (one row a face and mask)",
+    )
+    sub.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        metavar="N",
+        help="drawings of each mask, for the spread between them (default 1)",
     )
 
     sub = command("evaluate", _evaluate, "print a model's figures per mask")
@@ -384,13 +391,17 @@ def open_faces_and_model(args: argparse.Namespace) -> tuple[Any, Any]:
 
 def _predict(args: argparse.Namespace) -> None:
     from maskmtl.files import write_atomic
-    from maskmtl.inference import predict, wide
+    from maskmtl.inference import predict, predict_draws, wide
 
     if args.out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"out should end in .parquet or .csv, got {str(args.out)!r}")
+    if args.draws > 1 and args.out.suffix == ".csv":
+        raise ValueError(f"out should end in .parquet for several draws, got {str(args.out)!r}")
     model, faces = open_faces_and_model(args)
     with Bar("predict") as bar:
-        table = predict(model, faces, masks=args.masks, seed=args.seed, progress=bar)
+        common = {"masks": args.masks, "seed": args.seed, "progress": bar}
+        several = args.draws != 1
+        table = predict_draws(model, faces, args.draws, **common) if several else predict(model, faces, **common)
     if args.out.suffix == ".csv":
         write_atomic(args.out, lambda partial: wide(table, model).to_csv(partial, index=False))
     else:

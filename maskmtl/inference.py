@@ -60,6 +60,36 @@ def predict(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
+def predict_draws(
+    model: MaskMTL,
+    faces: Faces,
+    draws: int,
+    *,
+    masks: Iterable[str],
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> pd.DataFrame:
+    """`predict` under several drawings of each mask: its table with a column draw, 0..draws - 1; bare faces are draw 0.
+
+    The seeds are seed, seed + 1 and so on. ValueError for draws below 1.
+    """
+    if draws < 1:
+        raise ValueError(f"draws should be at least 1, got {draws}")
+    masks = check_masks(masks)
+    worn = [mask for mask in masks if mask != "none"]
+    rounds = [masks, *([worn] * (draws - 1) if worn else [])]
+    total, tables = len(faces) * sum(map(len, rounds)), []
+    for draw, of_round in enumerate(rounds):
+        before = len(faces) * sum(map(len, rounds[:draw]))
+
+        def further(done: int, _: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        tables.append(predict(model, faces, masks=of_round, seed=seed + draw, progress=further).assign(draw=draw))
+    return pd.concat(tables, ignore_index=True)
+
+
 def decode(model: MaskMTL, x: Tensor) -> dict[str, dict[str, Any]]:
     """One forward pass of inputs (N, C, S, S): task -> y_pred (N,) and probabilities (N, K) or None, in NumPy."""
     with torch.inference_mode():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskmtl.dataset import wear
-from maskmtl.inference import COLUMNS, predict, to_input, wide
+from maskmtl.inference import COLUMNS, predict, predict_draws, to_input, wide
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import TASKS
 
@@ -81,3 +81,15 @@ def test_parquet_keeps_the_probabilities(model, few, tmp_path):
 def test_wrong_input(model):
     with pytest.raises(ValueError, match=r"images should be uint8 \(N, H, H, 3\), got float64 \(1, 48, 48, 3\)"):
         to_input(np.zeros((1, 48, 48, 3)), model)
+
+
+def test_several_drawn_masks(model, few):
+    seen = []
+    table = predict_draws(model, few, 3, masks=("none", "cloth"), seed=4, progress=lambda *done: seen.append(done))
+    assert seen[-1] == (20, 20) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert table.groupby(["mask", "draw"]).size().to_dict() == {("none", 0): 15, **{("cloth", i): 15 for i in range(3)}}
+    second = table[table["draw"] == 1].drop(columns="draw").reset_index(drop=True)
+    pd.testing.assert_frame_equal(second, predict(model, few, masks=("cloth",), seed=5))
+    assert len(predict_draws(model, few, 3, masks=("none",))) == 15
+    with pytest.raises(ValueError, match="draws should be at least 1"):
+        predict_draws(model, few, 0, masks=("none",))
