@@ -17,7 +17,7 @@ AddCommand = Callable[[str, Run, str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None, more: Callable[[AddCommand], None] = lambda command: None) -> int:
-    """Run a command; 0 when it is done, 1 when its answer is no or the machine failed it, 2 for wrong input, 130 stopped.
+    """Run a command. 0: done. 1: its answer is no, or the machine failed it. 2: wrong input. 130: stopped.
 
     `more` adds commands of packages that stand above this one: analyses/cli.py.
     """
