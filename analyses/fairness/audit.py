@@ -89,7 +89,7 @@ def audit(
 
 
 def _of_model(predictions: Predictions, by: Sequence[str], settings: Settings) -> Iterator[Columns]:
-    groupings = [predictions.grouping(name) for name in (ALL, *by)]
+    groupings = [predictions.grouping(name) for name in dict.fromkeys((ALL, *by))]
     for task in predictions.tasks:
         for block in _blocks(predictions, task):
             for grouping in groupings:

@@ -13,6 +13,7 @@ from maskmtl.tasks import TASKS, Classes
 
 BARE = "none"
 ALL = "all"
+MOST_GROUPS = 500  # of a grouping: their replicates are held at once
 KEYS = ("face_id", "task", "y_true", "y_pred")
 _OWN = (*KEYS, "probabilities", "mask", "model", "draw")  # not groupings
 
@@ -109,6 +110,8 @@ class Predictions:
         at = np.full(len(labels), -1)
         at[known] = groups.ngroup()
         names = [", ".join(map(str, key if isinstance(key, tuple) else (key,))) for key in groups.size().index]
+        if len(names) > MOST_GROUPS:
+            raise ValueError(f"by {name!r} should have at most {MOST_GROUPS} groups, got {len(names):,}: join some first")
         return Grouping(name, tuple(names), at)
 
     def _labels(self, name: str) -> pd.Series:

@@ -195,6 +195,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         (lambda t: t, ["height"], "by should be among the tasks"),
         (lambda t: t, ["mask"], "by should be among the tasks"),
         (lambda t: t.assign(site=range(len(t))), ["site"], "the same in all rows of a face"),
+        (lambda t: pd.concat([t, t.assign(face_id=t["face_id"] + "x")]), ["face_id"], "by should be among the tasks"),
         (lambda t: t.assign(y_pred=t["y_pred"].where(t["task"] != "gender", 7)), [], "class indices 0..1"),
     ],
 )
@@ -315,6 +316,14 @@ def test_two_models_are_audited_apart(planted):
     found = audit(two, by=["site"], replicates=20).drop(columns="model")
     half = len(found) // 2
     pd.testing.assert_frame_equal(found.iloc[:half], found.iloc[half:].reset_index(drop=True))
+
+
+def test_a_grouping_asked_twice_is_answered_once_and_too_many_groups_not_at_all():
+    many = table(600).assign(person=lambda t: t["face_id"])
+    with pytest.raises(ValueError, match="at most 500 groups, got 600"):
+        audit(many, by=["person"], replicates=5)
+    found = audit(many, by=["gender", "gender", "all"], replicates=5)
+    assert not found.duplicated(["task", "mask", "by", "group", "metric", "statistic"]).any()
 
 
 def test_no_rows_give_no_rows():
