@@ -67,14 +67,14 @@ class Explanation:
         write_json(folder / ABOUT, self.about)
 
     @staticmethod
-    def load(folder: Path, faces: Faces) -> "Explanation":
-        """What `save` wrote of these faces; ValueError for a folder that holds no explanation."""
+    def load(folder: Path, faces: Faces | None = None) -> "Explanation":
+        """What `save` wrote, of these faces, whose groups it then knows; ValueError where there is no explanation."""
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             energy, effects = (pd.read_parquet(folder / name) for name in (ENERGY, EFFECTS))
         except (OSError, ValueError) as error:
             raise ValueError(f"folder should hold an explanation, got {str(folder)!r}: {error}") from error
-        return Explanation(energy, effects, faces.table, about)
+        return Explanation(energy, effects, pd.DataFrame() if faces is None else faces.table, about)
 
 
 def explain_faces(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,17 @@ def add_commands(command: AddCommand) -> None:
         help="end with code 1 where B minus A is so: 'worst_group_accuracy(gender) < -0.01'; may be given again",
     )  # fmt: skip
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+    sub = command("report", _report, "write the fairness report of one model: a page of HTML, and the same as JSON")
+    sub.add_argument("predictions", type=Path, help="a table of `maskmtl predict`, or any model's: .parquet or .csv")
+    add_reading(sub)
+    add_questions(sub)
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .html to write; .json goes beside it")
+    sub.add_argument("--faces", metavar="NAME", help="the data set's name in the report (default: the table's)")
+    sub.add_argument("--model", type=Path, metavar="DIR", help="the model's folder, for its card and hash")
+    sub.add_argument("--atlas", type=Path, metavar="DIR", help="mean maps: what `maskmtl atlas` wrote")
+    sub.add_argument("--explained", type=Path, metavar="DIR", help="reliance on the mask: what `maskmtl explain` wrote")
+    sub.add_argument("--date", help="of the report (default: today)")
 
 
 def add_reading(sub: argparse.ArgumentParser) -> None:
@@ -98,6 +110,24 @@ def _audit(args: argparse.Namespace) -> None:
         print(f"{len(found):,} figures in {args.out}")
 
 
+def _report(args: argparse.Namespace) -> None:
+    from analyses.fairness import audit
+    from analyses.report import write_report
+    from analyses.report.gather import gather
+
+    _check_out(args.out, (".html",))
+    predictions = read(args.predictions, args)
+    asked = questions(args, predictions)
+    found = audit(predictions, **asked)
+    data = gather(
+        predictions, found, faces=args.faces or args.predictions.stem, date=args.date or date.today().isoformat(),
+        level=args.level, settings={key: value for key, value in asked.items() if value}, model=args.model,
+        files={"predictions": args.predictions}, atlas=args.atlas, explained=args.explained,
+    )  # fmt: skip
+    write_report(data, args.out)
+    print(f"report in {args.out}, the same as JSON in {args.out.with_suffix('.json').name}")
+
+
 LINES = 12  # gaps that are printed
 WORDS = {
     "value": "",
@@ -145,7 +175,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.suffix == ".html":
         from analyses.report.comparison import comparison_page
 
-        write_text(args.out, comparison_page(found, broken))
+        write_text(args.out, comparison_page(found, broken, date.today().isoformat()))
     elif args.out is not None:
         _write(found, args.out)
     failed = {text: rows for text, rows in broken.items() if len(rows)}

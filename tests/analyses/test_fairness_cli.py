@@ -1,5 +1,6 @@
 """The commands audit and compare, as a person types them."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from analyses.cli import main
 from analyses.fairness.audit import COLUMNS
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
+from maskmtl.inference import predict
+from maskmtl.paths import MODELS
 
 FAST = ["--replicates", "50"]
 
@@ -48,9 +52,44 @@ def test_compare_ends_with_1_where_a_condition_holds(tables, tmp_path, capsys):
     assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.2", "--out", str(tmp_path / "diff.csv")]) == 0
     assert "passed: accuracy(gender) < -0.2" in capsys.readouterr().out
     assert set(pd.read_csv(tmp_path / "diff.csv")["model"]) == {"new − old"}
+    page = tmp_path / "diff.html"
+    assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.01", "--out", str(page)]) == 1
+    capsys.readouterr()
+    html = page.read_text(encoding="utf-8")
+    assert "holds, so the comparison fails" in html and '<h2 id="gender-title">By gender</h2>' in html
+    assert html.count("<svg") >= 1 and "http" not in html.replace("http://www.w3.org", "")
     assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.01", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["fail_if"]["accuracy(gender) < -0.01"][0]["value"] < -0.03
+
+
+def test_report_of_a_foreign_table(tables, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    command = ["report", str(tables / "new.csv"), *MAPPING, "--by", "gender", *FAST, "--date", "2026-01-02"]
+    assert main([*command, "--out", str(out)]) == 0 and "report in" in capsys.readouterr().out
+    content = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    whole = hashlib.sha256((tables / "new.csv").read_bytes()).hexdigest()
+    assert content["provenance"]["hashes"] == {"predictions": whole} and content["date"] == "2026-01-02"
+    assert content["provenance"]["settings"]["by"] == ["gender"] and content["card"] is None
+    assert "female" in content["summary"]["findings"][0]["text"]
+    first = out.read_bytes()
+    assert main([*command, "--out", str(out)]) == 0 and out.read_bytes() == first
+    assert main([*command, "--out", str(tmp_path / "report.txt")]) == 2
+    assert main([*command, "--out", str(out), "--atlas", str(tmp_path)]) == 2
+    assert "should hold an atlas" in capsys.readouterr().err
+
+
+def test_report_of_our_own_predictions_has_card_and_weights(tmp_path, demo_faces):
+    few = demo_faces.select(range(60))
+    model = load_model(DEFAULT_MODEL)
+    predict(model, few, masks=("none",)).to_parquet(tmp_path / "p.parquet")
+    assert (
+        main(["report", str(tmp_path / "p.parquet"), "--by", "gender", *FAST, "--out", str(tmp_path / "r.html")]) == 0
+    )
+    content = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    weights = (MODELS / DEFAULT_MODEL / "model.safetensors").read_bytes()
+    assert content["provenance"]["hashes"]["weights"] == hashlib.sha256(weights).hexdigest()
+    assert content["card"]["licence"] == model.card["licence"] and content["model"] == DEFAULT_MODEL
 
 
 @pytest.mark.parametrize(

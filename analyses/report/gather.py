@@ -1,0 +1,77 @@
+"""What a report says of itself: versions, hashes, the model's card; and the explanations that lie in folders."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.attribution.atlas import AtlasResult
+from analyses.explanation import Explanation
+from analyses.report.data import ReportData
+from maskmtl import __version__
+from maskmtl.checkpoint import CARD, WEIGHTS
+from maskmtl.paths import MODELS
+
+PACKAGES = ("torch", "numpy", "pandas", "scipy")
+
+
+def gather(
+    predictions: pd.DataFrame,
+    audit: pd.DataFrame,
+    *,
+    faces: str,
+    date: str,
+    level: float = 0.95,
+    settings: Mapping[str, Any] | None = None,
+    files: Mapping[str, Path] | None = None,
+    model: Path | None = None,
+    atlas: Path | None = None,
+    explained: Path | None = None,
+) -> ReportData:
+    """The data of a report on one model's audit.
+
+    Args:
+        faces: the name of the data set.
+        files: what the predictions were read from, by name: they are hashed.
+        model: a folder with weights and card; else a model of data/models that has the audited model's name.
+        atlas, explained: folders of `maskmtl atlas` and `maskmtl explain`.
+
+    Raises:
+        ValueError: for a folder that does not hold what it should, or as `ReportData`.
+    """
+    names = sorted(map(str, audit["model"].unique())) or [""]
+    folder = model or MODELS / names[0]
+    if model is not None and not (folder / CARD).is_file():
+        raise ValueError(f"model should be a folder with {CARD}, got {str(model)!r}")
+    card = folder / CARD if names[0] and (folder / CARD).is_file() else None
+    hashed = dict(files or {}) | ({"weights": folder / WEIGHTS} if card and (folder / WEIGHTS).is_file() else {})
+    split = list(map(str, predictions["split"].dropna().unique())) if "split" in predictions else []
+    return ReportData(
+        predictions,
+        audit,
+        faces=faces,
+        date=date,
+        split=split[0] if len(split) == 1 else "",
+        level=level,
+        settings=dict(settings or {}),
+        versions={"maskmtl": __version__, "python": platform.python_version(), **_versions()},
+        hashes={name: sha256(path) for name, path in hashed.items()},
+        card=json.loads(card.read_text(encoding="utf-8")) if card else None,
+        atlas=AtlasResult.load(atlas) if atlas else None,
+        leakage=Explanation.load(explained).leakage() if explained else None,
+    )
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
