@@ -35,6 +35,7 @@ class ReportData:
         card: the model's card, model.json.
         atlas: mean maps of groups.
         leakage: the table of `Explanation.leakage`.
+        coupling: the table of `analyses.fairness.coupling`.
 
     Raises:
         ValueError: for an audit without its columns, of no or of several models, or a date that is not ISO.
@@ -52,6 +53,7 @@ class ReportData:
     card: Mapping[str, Any] | None = None
     atlas: AtlasResult | None = None
     leakage: pd.DataFrame | None = None
+    coupling: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if missing := [name for name in COLUMNS if name not in self.audit]:

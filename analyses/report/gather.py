@@ -12,6 +12,7 @@ import pandas as pd
 
 from analyses.attribution.atlas import AtlasResult
 from analyses.explanation import Explanation
+from analyses.fairness.coupling import coupling
 from analyses.report.data import ReportData
 from maskmtl import __version__
 from maskmtl.checkpoint import CARD, WEIGHTS
@@ -51,6 +52,7 @@ def gather(
     card = folder / CARD if names[0] and (folder / CARD).is_file() else None
     hashed = dict(files or {}) | ({"weights": folder / WEIGHTS} if card and (folder / WEIGHTS).is_file() else {})
     split = list(map(str, predictions["split"].dropna().unique())) if "split" in predictions else []
+    heads = coupling(predictions, seed=(settings or {}).get("seed", 0), level=level)
     return ReportData(
         predictions,
         audit,
@@ -64,6 +66,7 @@ def gather(
         card=json.loads(card.read_text(encoding="utf-8")) if card else None,
         atlas=AtlasResult.load(atlas) if atlas else None,
         leakage=Explanation.load(explained).leakage() if explained else None,
+        coupling=heads if len(heads) else None,
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from analyses.fairness.audit import GAP
+from analyses.fairness.coupling import WRONG
 from analyses.fairness.groups import FEW
+from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL
 from analyses.report.charts import Dot, Row, dot_charts
 from analyses.report.data import ReportData
@@ -329,3 +331,29 @@ def calibration(data: ReportData) -> Html:
             parts += [tag("h4", f"By {name}"), *_chart(data, task, by, CALIBRATION[0], own, title, "lower")]
             parts.append(folded(f"Table: calibration of {task} by {name}", figures))
     return joined(*parts)
+
+
+def coupling(data: ReportData) -> Html:
+    """Each task on the faces that another reads wrong, beside those that it reads right."""
+    if data.coupling is None or data.coupling.empty:
+        return Html()
+    head = ["task", "faces", "read wrong by", "figure", "n", "against those read right", "adjusted p", "verdict"]
+    rows = []
+    found = data.coupling[(data.coupling["group"] == WRONG) & data.coupling["metric"].isin(DECLARED)]
+    keys = ["task", "mask", "by", "metric"]
+    pairs = found[found["statistic"] == "value"].merge(
+        found[found["statistic"] == "gap"], on=keys, suffixes=("", "_gap")
+    )
+    for row in pairs.itertuples():
+        of = data.scale(row.task, row.metric)
+        gap = of.difference(row.value_gap), of.interval(row.ci_low_gap, row.ci_high_gap, signed=True)
+        cells = (f"{metric_name(row.metric)} {of.cell(row)}", f"{row.n:,}", f"{gap[0]} ({gap[1]})")
+        tested = row.verdict_gap or DASH
+        rows.append(
+            (row.task, mask_name(row.mask), row.by.removesuffix(" read"), *cells, p_value(row.p_adjusted_gap), tested)
+        )
+    told = (
+        "Errors that come together do not say which brings which: a poor photograph harms every head. "
+        "Faces read wrong by one head against those that it reads right, under the same mask."
+    )
+    return joined(tag("p", told), table("Errors that come together", head, rows, heads=3))

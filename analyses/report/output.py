@@ -50,6 +50,7 @@ def as_json(data: ReportData) -> dict[str, Any]:
         "atlas": _atlas(data),
         "leakage": None if data.leakage is None else data.leakage.to_dict("records"),
         "not_examined": [{"text": text, "command": command or None} for text, command in unexamined(data)],
+        "coupling": None if data.coupling is None else data.coupling.to_dict("records"),
         "limits": limits(data),
         "method": dict(texts.method(data.level)),
         "provenance": {"settings": data.settings, "versions": data.versions, "hashes": data.hashes},

@@ -12,7 +12,7 @@ from analyses.report import texts
 from analyses.report.data import ReportData
 from analyses.report.explanations import explanations
 from analyses.report.findings import NO_GAP, TOO_FEW, comparisons, findings, in_brief, verdicts
-from analyses.report.groups import CALIBRATION, LISTED, MOST, age, calibration, groups, masks
+from analyses.report.groups import CALIBRATION, LISTED, MOST, age, calibration, coupling, groups, masks
 from analyses.report.markup import Html, folded, joined, listed, table, tag, terms
 from analyses.report.words import DASH, SHARE, SPACE, capital, count, grouping_name, mask_name, metric_name, under
 
@@ -256,6 +256,7 @@ TITLES = {
     "masks": "Masked against bare",
     "age": "Age: error at 18 and 25",
     "calibration": "Calibration",
+    "coupling": "Do the heads fail together",
     "explanations": "Where the model looks",
     "unexamined": "Not examined",
     "limits": "Limits",
@@ -278,6 +279,7 @@ def sections(data: ReportData) -> Iterator[tuple[str, str, Html]]:
         "masks": masks(data),
         "age": age(data),
         "calibration": calibration(data),
+        "coupling": coupling(data),
         "explanations": explanations(data),
         "unexamined": _unexamined(data),
         "limits": listed(limits(data)),

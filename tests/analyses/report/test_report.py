@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from analyses.attribution.atlas import Atlas
 from analyses.fairness import audit
+from analyses.fairness.coupling import coupling
 from analyses.model_card import LIMITS
 from analyses.report import ReportData, as_json, findings, report, write_report
 from analyses.report.groups import BEST, WORST
@@ -53,7 +54,7 @@ def page(own, parsed):
 
 
 def test_sections_in_order_with_contents(page):
-    absent = {"explanations"}
+    absent = {"explanations", "coupling"}
     assert ids(page) == [name for name in TITLES if name not in absent]
     links = [element.attributes["href"] for element in page.all("a") if "nav" in element.inside]
     assert links == [f"#{name}" for name in ids(page)]
@@ -222,6 +223,18 @@ def test_explanations(own, parsed):
     content = check_json(data)
     assert np.array(content["atlas"]["mean"]["gender"]).shape == (2, 2, 4, 4)
     assert content["leakage"][0]["verdict"] == "less than its area"
+
+
+def test_heads_that_fail_together(own, parsed):
+    found = coupling(own.predictions, replicates=50)
+    data = replace(own, coupling=found)
+    page = parsed(report(data))
+    assert "coupling" in ids(page) and "coupling" not in ids(parsed(report(own)))
+    head, *rows = cells(page, "Errors that come together")
+    declared = found["metric"].isin(["accuracy", "mae"]) & (found["group"] == "read wrong")
+    assert head[:3] == ["task", "faces", "read wrong by"]
+    assert len(rows) == (declared & (found["statistic"] == "gap")).sum() > 0
+    assert len(check_json(data)["coupling"]) == len(found)
 
 
 def test_write_report(own, tmp_path):
