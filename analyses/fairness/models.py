@@ -33,7 +33,7 @@ def compare_models(
     """
     names = [_name(table) for table in (first, second)]
     names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)] if names[0] == names[1] else names
-    keys = ["face_id", "task", "mask"]
+    keys, classes = ["face_id", "task", "mask"], first.attrs.get("classes", {})
     first, second = (table.assign(mask=table.get("mask", BARE)) for table in (first, second))
     own = [*keys, "y_true", "y_pred", *(["probabilities"] if "probabilities" in second else [])]
     both = first[keys].merge(second[keys])
@@ -43,11 +43,13 @@ def compare_models(
     second = groupings.drop(columns="y_true").merge(second[own], on=keys)
     first = first.merge(both, on=keys)
     _check_annotations(first, second)
+    first, second = _with_common_probabilities(first, second)
 
     parts = []
     for mask in dict.fromkeys(both["mask"]):
         pair = [first[first["mask"] == mask].assign(mask=BARE), second[second["mask"] == mask].assign(mask=SECOND)]
         table = pd.concat(pair, ignore_index=True).drop(columns="model", errors="ignore")
+        table.attrs["classes"] = classes
         rows = audit(table, by=by, seed=seed, replicates=replicates, level=level, margins=margins)
         kept = rows["statistic"].isin(["change", "change_gap"]) | rows["metric"].isin(["flips", "drift"])
         parts += [part.assign(mask=mask) for part in (rows[kept & (rows["mask"] == SECOND)], _of_groupings(rows))]
@@ -61,6 +63,17 @@ def _name(table: pd.DataFrame) -> str:
     if len(names) > 1:
         raise ValueError(f"each table should hold one model's predictions, got {sorted(map(str, names))}")
     return str(names[0]) if len(names) else "model"
+
+
+def _with_common_probabilities(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both without the probabilities of tasks for which one of them lacks some."""
+    if "probabilities" not in first or "probabilities" not in second:
+        return tuple(table.drop(columns="probabilities", errors="ignore") for table in (first, second))
+    lacking = {task for table in (first, second) for task in table.loc[table["probabilities"].isna(), "task"].unique()}
+    return tuple(
+        table.assign(probabilities=table["probabilities"].astype(object).where(~table["task"].isin(lacking), None))
+        for table in (first, second)
+    )
 
 
 def _check_annotations(first: pd.DataFrame, second: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analyses.fairness.groups import group_labels
 from analyses.fairness.metrics import Floats, Sample
+from analyses.fairness.tables import probability_matrix
 from maskmtl.metrics import UNLABELLED
 from maskmtl.tasks import TASKS, Classes
 
@@ -62,8 +63,8 @@ class Predictions:
         rows = self._table[of_task & (self._draw == 0)]
         at, masks = self._at[of_task & (self._draw == 0)], self._mask[of_task & (self._draw == 0)]
         probabilities = _probabilities(rows, task)
-        classes = probabilities is not None or (task in TASKS and isinstance(TASKS[task].target, Classes))
-        n_classes = _n_classes(rows, task, probabilities) if classes else 0
+        names = self._class_names(task)
+        n_classes = _n_classes(rows, task, probabilities, names) if names or probabilities is not None else 0
         found = {}
         for code in pd.unique(masks):
             here = masks == code
@@ -80,12 +81,15 @@ class Predictions:
 
     def classes(self, task: str) -> tuple[str, ...]:
         """Names of a task's classes; none for a value."""
-        target = TASKS[task].target if task in TASKS else None
-        if isinstance(target, Classes):
-            return target.names
-        known = self._table.attrs.get("classes", {}).get(task)
-        n = max(sample.n_classes for sample in self.samples(task).values())
-        return tuple(known or map(str, range(n)))
+        n_classes = max(sample.n_classes for sample in self.samples(task).values())
+        return self._class_names(task) or tuple(map(str, range(n_classes)))
+
+    def _class_names(self, task: str) -> tuple[str, ...]:
+        """As TASKS has them or a table that was read with names."""
+        if task in TASKS:
+            target = TASKS[task].target
+            return target.names if isinstance(target, Classes) else ()
+        return tuple(self._table.attrs.get("classes", {}).get(task, ()))
 
     def draws(self, task: str, mask: str) -> Floats:
         """(F, D) the answers to each drawn mask, NaN where there is none."""
@@ -111,7 +115,7 @@ class Predictions:
         at[known] = groups.ngroup()
         names = [", ".join(map(str, key if isinstance(key, tuple) else (key,))) for key in groups.size().index]
         if len(names) > MOST_GROUPS:
-            raise ValueError(f"by {name!r} should have at most {MOST_GROUPS} groups, got {len(names):,}: join some first")
+            raise ValueError(f"by {name!r} should have at most {MOST_GROUPS} groups, got {len(names):,}: join some")
         return Grouping(name, tuple(names), at)
 
     def _labels(self, name: str) -> pd.Series:
@@ -119,6 +123,8 @@ class Predictions:
         if column in self.tasks:
             rows = self._task == self.tasks.index(column)
             values = pd.Series(self._scatter(self._at[rows], self._table["y_true"].to_numpy(float)[rows]))
+            if column not in TASKS and (names := self._class_names(column)):
+                values = values.map(dict(enumerate(names)))
         elif column in self._table and column not in _OWN:
             values = self._constant(column)
         else:
@@ -154,23 +160,16 @@ def _probabilities(rows: pd.DataFrame, task: str) -> Floats | None:
     """(N, K), or None where the table has none for this task."""
     if "probabilities" not in rows or rows["probabilities"].isna().all():
         return None
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    lists = pa.array(rows["probabilities"])
-    lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
-    if len(lengths) > 1:
-        raise ValueError(
-            f"probabilities of {task!r} should be one list of K numbers in each row, got lengths {lengths}"
-        )
-    return pc.list_flatten(lists).to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(rows), lengths[0])
+    try:
+        return probability_matrix(rows["probabilities"]).astype(np.float32)
+    except ValueError as error:
+        raise ValueError(f"{error}, for {task!r}") from error
 
 
-def _n_classes(rows: pd.DataFrame, task: str, probabilities: Floats | None) -> int:
+def _n_classes(rows: pd.DataFrame, task: str, probabilities: Floats | None, names: tuple[str, ...]) -> int:
     known = {name: rows[name].dropna().to_numpy(float) for name in ("y_true", "y_pred")}
-    highest = max(values.max(initial=1) for values in known.values())
-    n = int(highest) + 1 if probabilities is None else probabilities.shape[1]
+    highest = int(max(values.max(initial=1) for values in known.values()))
+    n = (len(names) or highest + 1) if probabilities is None else probabilities.shape[1]
     for name, values in known.items():
         if not np.isin(values, range(n)).all():
             raise ValueError(f"{name} of {task!r} should hold class indices 0..{n - 1}, got {np.unique(values)}")

@@ -326,6 +326,14 @@ def test_a_grouping_asked_twice_is_answered_once_and_too_many_groups_not_at_all(
     assert not found.duplicated(["task", "mask", "by", "group", "metric", "statistic"]).any()
 
 
+def test_a_foreign_task_with_named_classes_is_one_of_classes():
+    rows = pd.DataFrame({"face_id": range(80), "task": "glasses", "y_true": [0.0, 1.0] * 40, "y_pred": 1.0})
+    rows.attrs["classes"] = {"glasses": ["no", "yes"]}
+    found = audit(rows, by=["glasses"], replicates=5)
+    assert {"accuracy", "balanced_accuracy", "macro_f1"} <= set(found["metric"]) and "mae" not in set(found["metric"])
+    assert set(found.loc[found["statistic"] == "value", "group"]) == {"all", "no", "yes"}
+
+
 def test_no_rows_give_no_rows():
     empty = pd.DataFrame(columns=["face_id", "task", "y_true", "y_pred"])
     assert list(audit(empty).columns) == list(COLUMNS) and audit(empty).empty

@@ -70,6 +70,14 @@ def test_a_condition_about_nothing_is_an_error_and_never_passes(pair):
             Condition.parse(text).holds(found)
 
 
+def test_probabilities_that_one_model_lacks_are_not_compared(pair):
+    old, new = (table.assign(probabilities=[[0.3, 0.7]] * 800) for table in pair)
+    both = compare_models(old, new, replicates=20)
+    assert {"brier", "accuracy"} <= set(both["metric"])
+    assert "brier" not in set(compare_models(old, new.assign(probabilities=None), replicates=20)["metric"])
+    assert "brier" not in set(compare_models(pair[0], new, replicates=20)["metric"])
+
+
 def test_wrong_pairs(pair):
     old, new = pair
     with pytest.raises(ValueError, match="none in common"):
