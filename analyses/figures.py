@@ -5,7 +5,7 @@ over a face Inferno, because the middle of Cividis is the grey of the face, and 
 a colourless zero. Figures stay readable at a width of 400 px.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -118,6 +118,66 @@ def group_figure(table: pd.DataFrame, by: str, *, unit: str = "") -> go.Figure:
         zeroline=metric not in ("accuracy", "mae"),
         zerolinecolor="#666666",
     )
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def audit_figure(
+    rows: pd.DataFrame,
+    *,
+    axis: str,
+    factor: float = 1.0,
+    overall: Mapping[str, float] | None = None,
+    zero: bool = False,
+) -> go.Figure:
+    """One statistic of one task, grouping and metric of an audit: a dot with its interval per group and mask.
+
+    Grey bands: where 95 % of such groups would lie if groups made no difference. Hollow: fewer than 100 faces. overall:
+    a dashed line per mask. factor turns values into the axis's unit; zero draws a line at 0.
+    """
+    for column in ("model", "task", "by", "metric", "statistic"):
+        if rows[column].nunique() > 1:
+            raise ValueError(f"rows should hold one {column}, got {sorted(rows[column].unique())}")
+    groups, masks = list(rows["group"].unique()), list(rows["mask"].unique())
+    figure = _figure(height=110 + len(groups) * (26 + 15 * len(masks)))
+    step = 0.7 / max(len(masks), 1)
+    for at, (mask, place) in enumerate(_places(masks).items()):
+        of_mask, color, symbol = rows[rows["mask"] == mask], PALETTE[place], SYMBOLS[place]
+        y = np.array([groups.index(group) for group in of_mask["group"]]) + (at - (len(masks) - 1) / 2) * step
+        for low, high, middle in zip(factor * of_mask["null_low"], factor * of_mask["null_high"], y, strict=True):
+            if not np.isnan(low):
+                figure.add_shape(
+                    type="rect", x0=low, x1=high, y0=middle - 0.4 * step, y1=middle + 0.4 * step,
+                    fillcolor="#dcdcdc", line_width=0, layer="below",
+                )  # fmt: skip
+        value, low, high = (factor * of_mask[name] for name in ("value", "ci_low", "ci_high"))
+        figure.add_scatter(
+            x=value,
+            y=y,
+            mode="markers",
+            name=mask_name(mask),
+            customdata=np.stack([of_mask["group"], low, high, of_mask["n"], of_mask["flag"]], axis=1),
+            marker={
+                "color": color,
+                "size": 9,
+                "line": {"color": color, "width": 2},
+                "symbol": [f"{symbol}-open" if flag else symbol for flag in of_mask["flag"]],
+            },
+            error_x={"array": high - value, "arrayminus": value - low, "color": color, "thickness": 1.5, "width": 3},
+            hovertemplate="%{customdata[0]}: %{x:.2f} (%{customdata[1]:.2f} to %{customdata[2]:.2f}), "
+            "n %{customdata[3]} %{customdata[4]}",
+        )
+        if overall and not np.isnan(overall.get(mask, np.nan)):
+            figure.add_vline(factor * overall[mask], line={"color": color, "dash": DASHES[1 + place], "width": 1.5})
+    labels = [_group_label(rows[rows["group"] == group], group) for group in groups]
+    figure.update_yaxes(
+        tickvals=list(range(len(groups))),
+        ticktext=labels,
+        range=[len(groups) - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_xaxes(title=axis, zeroline=zero, zerolinecolor="#666666")
     figure.update_layout(showlegend=True)
     return figure
 

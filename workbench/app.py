@@ -18,6 +18,8 @@ def main() -> None:
             st.Page("views/face.py", title="Face", icon=":material/face:", default=True),
             st.Page("views/masks.py", title="Masks", icon=":material/masks:", url_path="masks"),
             st.Page("views/dataset.py", title="Data set", icon=":material/grid_view:", url_path="dataset"),
+            st.Page("views/fairness.py", title="Fairness", icon=":material/balance:", url_path="fairness"),
+            st.Page("views/report.py", title="Report", icon=":material/description:", url_path="report"),
             st.Page("views/atlas.py", title="Atlas", icon=":material/map:", url_path="atlas"),
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]

@@ -91,6 +91,11 @@ def read_predictions(
     return frame
 
 
+def column_names(path: str | os.PathLike) -> list[str]:
+    """Of a CSV or Parquet file; ValueError for one that can't be read."""
+    return _open(Path(path), []).column_names
+
+
 def probability_matrix(probabilities: pd.Series) -> NDArray[np.float64]:
     """(N, K) of a column of N lists of K probabilities; ValueError where one is missing or of another length."""
     lists = _arrow(probabilities)

@@ -77,6 +77,9 @@ summary::-webkit-details-marker{display:none}
 """
 
 
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # no script, whatever a name may hold
+
+
 def report(data: ReportData) -> str:
     """The page; the same data give the same bytes."""
     where = f"{data.faces}{f', split {data.split}' if data.split else ''}"
@@ -91,6 +94,7 @@ def document(title: str, about: str, date: str, made: Sequence[tuple[str, str, H
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("title", title),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(_STYLE)),

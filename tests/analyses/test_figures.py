@@ -4,6 +4,7 @@ import pytest
 
 from analyses.figures import (
     PALETTE,
+    audit_figure,
     confusion_figure,
     error_figure,
     group_figure,
@@ -70,6 +71,31 @@ def test_a_mask_keeps_its_colour_when_bare_faces_are_not_shown():
 def test_groups_of_several_metrics():
     with pytest.raises(ValueError, match=r"one metric, got \['accuracy', 'mae'\]"):
         group_figure(pd.concat([group_rows(), group_rows("mae")]), "ethnicity")
+
+
+def audit_rows(statistic="value", masks=("none", "surgical")):
+    rows = group_rows("accuracy", masks).rename(columns={"ethnicity": "group"})
+    return rows.assign(by="ethnicity", statistic=statistic, null_low=rows["value"] - 0.02, null_high=NAN)
+
+
+def test_an_audit_has_bands_where_it_knows_them_and_is_drawn_in_its_unit():
+    rows = audit_rows().assign(null_high=[0.92, NAN, 0.91, 0.9])
+    rows.loc[1, "null_low"] = NAN
+    figure = audit_figure(rows, axis="accuracy, %", factor=100, overall={"none": 0.85, "surgical": NAN})
+    bare, masked = figure.data
+    np.testing.assert_allclose(bare.x, [90, 80])
+    np.testing.assert_allclose(bare.error_x.arrayminus, 10)
+    assert list(bare.marker.symbol) == ["circle", "circle-open"] and masked.name == "surgical"
+    bands, lines = ([shape for shape in figure.layout.shapes if shape.type == kind] for kind in ("rect", "line"))
+    assert [(shape.x0, shape.x1) for shape in bands] == [(88, 92), (88, 91), (78, 90)]
+    assert [line.x0 for line in lines] == [85]
+    for shape, y in zip(bands, (bare.y[0], *masked.y), strict=True):
+        assert shape.y0 < y < shape.y1
+
+
+def test_an_audit_of_several_statistics():
+    with pytest.raises(ValueError, match=r"one statistic, got \['gap', 'value'\]"):
+        audit_figure(pd.concat([audit_rows(), audit_rows("gap")]), axis="accuracy")
 
 
 def test_errors():

@@ -1,0 +1,75 @@
+"""An audit's rows of one task, grouping and metric as tables of words, for pages that draw their own."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analyses.report.words import DASH, UNITS, Scale, capital, metric_name, p_value, scale, under, verdict
+
+
+def select(audit: pd.DataFrame, task: str, by: str, metric: str) -> pd.DataFrame:
+    return audit[(audit["task"] == task) & (audit["by"] == by) & (audit["metric"] == metric)]
+
+
+def group_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.DataFrame:
+    """A row per group and mask: its figure, its gap to all others, what could have been found, and the verdict.
+
+    A second line in a cell is an interval or the adjusted p.
+    """
+    return _frame(rows, "value", "gap", "against all others", units)
+
+
+def change_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.DataFrame:
+    """The same of what each mask changes: masked minus bare, and that against all others."""
+    return _frame(rows, "change", "change_gap", "change against all others", units)
+
+
+def _frame(rows: pd.DataFrame, own: str, gap: str, title: str, units: Mapping[str, str]) -> pd.DataFrame:
+    found = []
+    gaps = {(row.group, row.mask): row for row in rows[rows["statistic"] == gap].itertuples()}
+    for row in rows[rows["statistic"] == own].itertuples():
+        of, other = scale(str(row.task), str(row.metric), units), gaps.get((row.group, row.mask))
+        judged = row if own == "change" else other
+        found.append({
+            "group": row.group,
+            "faces": under(str(row.mask)),
+            "n": f"{row.n:,}",
+            metric_name(str(row.metric)) if own == "value" else "masked minus bare": _cell(row, of, own == "change"),
+            title: DASH if other is None else _cell(other, of, True),
+            "smallest detectable": DASH if judged is None else of.size(judged.detectable),
+            "verdict": DASH if judged is None else _verdict(judged, of),
+            "note": row.flag,
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _cell(row: Any, of: Scale, signed: bool) -> str:
+    value = of.difference(row.value) if signed else of.value(row.value)
+    interval = of.interval(row.ci_low, row.ci_high, signed=signed)
+    return value if interval == DASH else f"{value}\n{interval}"
+
+
+def _verdict(row: Any, of: Scale) -> str:
+    words = verdict(row, of)
+    return words if words == DASH else f"{words}\nadjusted p {p_value(row.p_adjusted)}"
+
+
+def over_groups(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> Iterator[str]:
+    """A sentence per mask: worst group, range with what chance alone would show, ratio."""
+    for mask, of_mask in rows.groupby("mask", sort=False):
+        found = {row.statistic: row for row in of_mask.itertuples()}
+        if "range" not in found:
+            continue
+        spread = found["range"]
+        of = scale(str(spread.task), str(spread.metric), units)
+        parts = [f"{capital(under(str(mask)))}: "]
+        if "worst" in found:
+            parts.append(f"worst {found['worst'].group} with {of.value(found['worst'].value)}; ")
+        parts.append(
+            f"range {of.size(spread.value)} ({spread.group}), by chance up to {of.size(spread.null_high)}, "
+            f"p {p_value(spread.p_adjusted)}: {verdict(spread, of)}"
+        )
+        if "ratio" in found:
+            parts.append(f"; ratio {found['ratio'].value:.2f}")
+        yield "".join(parts) + "."

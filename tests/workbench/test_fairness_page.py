@@ -1,0 +1,91 @@
+"""The pages Fairness and Report, without a browser."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.fairness import audit
+from analyses.fairness.audit import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    """600 answers of another tool, with names of its own: women are read wrong more often."""
+    rng = np.random.default_rng(0)
+    sex, site = np.repeat(["male", "female"], 300), rng.choice(["north", "south"], 600)
+    wrong = rng.random(600) < np.where(sex == "female", 0.2, 0.03)
+    guess = np.where(wrong, np.where(sex == "male", "female", "male"), sex)
+    return pd.DataFrame({"label": sex, "guess": guess, "site": site})
+
+
+@pytest.fixture
+def fairness(app):
+    return app.run().switch_page("views/fairness.py").run()
+
+
+def upload(at, table, name="theirs.csv"):
+    at.segmented_control(key="fair_kind").set_value("A predictions table").run()
+    return at.file_uploader(key="fair_file").set_value((name, table.to_csv(index=False).encode(), "text/csv")).run()
+
+
+def map_columns(at):
+    at.selectbox(key="fair_col_y_true").set_value("label").run()
+    return at.selectbox(key="fair_col_y_pred").set_value("guess").run()
+
+
+def test_nothing_yet_says_what_to_do(fairness, say):
+    assert not fairness.exception and "Nothing has been run yet" in say(fairness)
+    at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
+    assert "Upload a table of predictions" in say(at)
+
+
+def test_a_foreign_table_is_mapped_and_audited(fairness, foreign, say):
+    at = upload(fairness, foreign)
+    assert not at.exception and "'y_true'" in at.error[0].value
+    at = map_columns(at)
+    assert not at.exception and not at.error
+    assert at.multiselect(key="fair_by").options == ["gender", "site", "gender × site"]
+    at = at.multiselect(key="fair_by").set_value(["gender", "site", "gender*site"]).run()
+    text = say(at)
+    assert "female" in text and "less often than all others" in text
+    assert at.selectbox(key="fair_grouping").options == ["gender", "site", "gender × site"]
+    kept = at.session_state["fair_audit"]
+    at = at.selectbox(key="fair_grouping").set_value("gender*site").run()
+    assert at.session_state["fair_audit"] is kept  # filters compute nothing anew
+    assert "female, north" in say(at) and "adjusted p" in say(at)
+    assert tuple(kept[1].columns) == COLUMNS
+
+
+def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
+    at = app.run().switch_page("views/dataset.py").run()
+    at.segmented_control(key="set_kind").set_value("A folder").run()
+    at.text_input(key="set_folder").set_value(str(few_faces)).run()
+    at = next(button for button in at.button if button.label == "Run").click().run()
+    at = at.switch_page("views/fairness.py").run()
+    assert not at.exception and not at.error
+    predictions = at.session_state["set_result"]["assessment"].predictions
+    by = ["ethnicity", "gender", "age_band", "ethnicity*gender"]
+    wanted = audit(predictions, by=by)
+    pd.testing.assert_frame_equal(at.session_state["fair_audit"][1], wanted)
+    assert "n&lt;20: too few to judge" in say(at)
+
+
+def test_what_is_no_table_is_a_sentence(fairness):
+    at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
+    at = at.file_uploader(key="fair_file").set_value(("broken.parquet", b"PAR1 and no more", "")).run()
+    assert not at.exception and "broken.parquet should be a whole, readable .parquet file" in at.error[0].value
+    at = at.file_uploader(key="fair_file").set_value(("empty.csv", b"", "text/csv")).run()
+    assert not at.exception and "empty.csv" in at.error[0].value
+
+
+def test_the_report_of_the_same_table(fairness, foreign, say):
+    at = map_columns(upload(fairness, foreign))
+    at = at.multiselect(key="fair_by").set_value(["gender"]).run().switch_page("views/report.py").run()
+    at = map_columns(upload(at, foreign)) if at.error or at.info else at
+    assert not at.exception and not at.error
+    html, content = at.session_state["report"][1]
+    assert "<h2" in html and "female" in html
+    assert json.loads(content)["model"] == "theirs"
+    assert at.download_button(key="fairness-report.html") and at.download_button(key="fairness-report.json")

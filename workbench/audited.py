@@ -1,0 +1,150 @@
+"""Whose predictions the pages Fairness and Report speak of, and their audit, kept in the session."""
+
+import tempfile
+from collections.abc import Hashable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from analyses.fairness import audit
+from analyses.fairness.samples import usual_groupings
+from analyses.fairness.tables import column_names, read_predictions
+from workbench import parts, resources
+from workbench.sidebar import current_model
+
+RUN, TABLE = "The last run over a data set", "A predictions table"
+MAPPED = {
+    "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
+    "task": "Task",
+}  # fmt: skip
+MOST = 50  # groups of a column that is offered as a grouping
+DEMO_MASKS = ("none", "surgical")
+
+
+class Source(NamedTuple):
+    """Predictions, what they are called, and what tells them from others."""
+
+    predictions: pd.DataFrame
+    name: str
+    key: Hashable
+
+
+def choose_source() -> Source | None:
+    """The widgets; None, with a sentence on what to do, while there is nothing to audit."""
+    kind = st.segmented_control(
+        "Predictions", (RUN, TABLE), default=RUN, required=True, key="fair_kind", persist_state="session"
+    )
+    return _last_run() if kind == RUN else _uploaded()
+
+
+def _last_run() -> Source | None:
+    result = st.session_state.get("set_result")
+    if result is not None:
+        found: pd.DataFrame = result["assessment"].predictions
+        return Source(found, result["title"], ("run", id(found)))
+    if (demo := st.session_state.get("fair_demo")) is not None:
+        return demo
+    st.info("Nothing has been run yet. Run a data set, upload a table, or begin with the demo faces.")
+    left, right = st.columns(2)
+    left.page_link("views/dataset.py", label="Run a data set", icon=":material/grid_view:")
+    order = "demo" if right.button("Audit the demo faces", icon=":material/play_arrow:") else None
+    name, model = current_model()
+
+    def predict_demo(_: str, bar: st.delta_generator.DeltaGenerator) -> Source:
+        faces = resources.faces("demo")
+        clock = parts.Clock()
+
+        def progress(done: int, total: int) -> None:
+            bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces{clock.left(done, total)}")
+
+        found = resources.predict_in_turns(model, faces, DEMO_MASKS, 0, progress)
+        return Source(found, f"{model.name} on the demo faces", ("demo", name))
+
+    if parts.run_into("fair_demo", order, predict_demo) is not None:
+        st.rerun()  # without what stands above
+    return None
+
+
+def _uploaded() -> Source | None:
+    file = st.file_uploader(
+        "Predictions", ("parquet", "csv"), key="fair_file",
+        help="What `maskmtl predict` writes, or any model's: a row per face (and mask and task), with annotation and "
+        "answer. It stays in this session.",
+    )  # fmt: skip
+    if file is None:
+        st.info("Upload a table of predictions, .parquet or .csv.")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / file.name.replace("/", "_")
+        path.write_bytes(file.getbuffer())
+        try:
+            mapping, task = _mapping(column_names(path))
+            key = ("file", file.file_id, tuple(mapping.items()), task)
+            return Source(
+                resources.remember("fair_table", key, lambda: read_predictions(path, mapping, task=task)),
+                file.name,
+                key,
+            )
+        except (ValueError, OSError) as error:
+            st.error(f"This table can't be used: {error}.")
+            return None
+
+
+def _mapping(columns: Sequence[str]) -> tuple[dict[str, str], str | None]:
+    """Which columns are which, where their names don't say it; and the task of a table that names none."""
+    known = set(columns)
+    wide = any(name.endswith("_pred") and name.removesuffix("_pred") + "_true" in known for name in columns)
+    needed = not wide and not {"y_true", "y_pred", "task"} <= known
+    with st.expander("Columns", expanded=needed):
+        fields = st.columns(3)
+        mapping = {}
+        for i, (ours, words) in enumerate(MAPPED.items()):
+            if ours in known or wide:
+                continue
+            if ours == "probabilities":
+                chosen = fields[i % 3].multiselect(
+                    words, columns, key="fair_col_probabilities", help="One a class, in order."
+                )
+                if chosen:
+                    mapping[ours] = ",".join(chosen)
+            elif (one := fields[i % 3].selectbox(words, columns, index=None, key=f"fair_col_{ours}")) is not None:
+                mapping[ours] = str(one)
+        task = None
+        if not wide and "task" not in known and "task" not in mapping:
+            task = st.text_input(
+                "Name of the task", "gender", key="fair_task_name", help="gender, age, ethnicity, or yours"
+            )
+    return mapping, task
+
+
+def choose_groupings(source: Source) -> tuple[str, ...]:
+    """Groupings of the table and their intersections by two."""
+    table, usual = source.predictions, usual_groupings(source.predictions)
+    own = [name for name in usual if "*" not in name]
+    taken = {"face_id", "split", "group_id", *MAPPED, "model", "draw"}
+    columns = [name for name in table if name not in taken and name not in own and 1 < table[name].nunique() <= MOST]
+    single = [*own, *columns]
+    pairs = [f"{one}*{other}" for one, other in combinations(single, 2)]
+    chosen = st.multiselect(
+        "Groups", [*single, *pairs], default=usual, format_func=lambda by: by.replace("*", " × ").replace("_", " "),
+        key="fair_by", help="Annotations of the pictures, never predictions. × are intersections.",
+    )  # fmt: skip
+    return tuple(chosen)
+
+
+def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
+    """The audit of one model, computed once; None, with a sentence, where it can't be."""
+    try:
+        with st.spinner("Resampling …"):
+            found = resources.remember("fair_audit", (source.key, by), lambda: audit(source.predictions, by=by))
+    except ValueError as error:
+        st.error(f"This can't be audited: {error}.")
+        return None
+    models = list(found["model"].unique())
+    if len(models) > 1:
+        model = st.selectbox("Model", models, key="fair_model")
+        return found[found["model"] == model]
+    return found

@@ -1,0 +1,98 @@
+"""How each group fares, what a mask changes for it, and what the evidence allows to say."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from analyses.fairness.samples import ALL
+from analyses.figures import audit_figure
+from analyses.report.findings import findings, in_brief
+from analyses.report.frames import change_frame, group_frame, over_groups, select
+from analyses.report.words import capital, grouping_name, metric_name, scale
+from workbench import parts
+from workbench.audited import audited, choose_groupings, choose_source
+
+VALUES = "value", "change"
+
+
+def show_summary(audit: pd.DataFrame) -> None:
+    st.header("In brief")
+    told = findings(audit)
+    for finding in told:
+        st.markdown(f"- {finding.text}")
+    st.markdown(in_brief(audit))
+    with st.container(horizontal=True):
+        parts.csv("All figures (CSV)", "audit.csv", lambda: audit)
+        parts.download("All figures (Parquet)", "audit.parquet", partial(audit.to_parquet, index=False))
+
+
+def show_group(audit: pd.DataFrame) -> None:
+    st.header("Group by group")
+    by_group = audit[audit["statistic"].isin(VALUES) & (audit["by"] != ALL)]
+    if by_group.empty:
+        st.info("Choose at least one grouping above.")
+        return
+    with st.container(key="fair_choice"):
+        left, middle, right = st.columns(3)
+    task = left.selectbox("Task", by_group["task"].unique(), key="fair_task", format_func=capital)
+    rows = by_group[by_group["task"] == task]
+    by = middle.selectbox("Grouping", rows["by"].unique(), key="fair_grouping", format_func=grouping_name)
+    metric = right.selectbox("Metric", rows["metric"].unique(), key="fair_metric", format_func=metric_name)
+    rows, of = select(audit, task, by, metric), scale(task, metric)
+    own = rows[rows["statistic"] == "value"]
+    overall = select(audit, task, ALL, metric).query("statistic == 'value'").set_index("mask")["value"].to_dict()
+    axis = f"{metric_name(metric)}{f', {of.unit}' if of.unit else ''}"
+    chart(
+        audit_figure(own, axis=axis, factor=of.factor, overall=overall),
+        f"{axis} of {task} by {grouping_name(by)}",
+        "own",
+    )
+    st.caption(
+        "Dots: each group’s own figure with its 95 % interval; hollow below 100 faces. Grey: where 95 % of such groups "
+        "would lie if groups made no difference. Dashed: all faces."
+    )
+    for sentence in over_groups(rows):
+        st.markdown(sentence)
+    with st.container(key="fair_groups"):
+        parts.table(group_frame(rows), label=f"{axis} of {task} by {grouping_name(by)}")
+    changes = rows[rows["statistic"] == "change"]
+    if len(changes):
+        st.subheader("What a mask changes")
+        axis = f"{metric_name(metric)}, masked − bare{f', {of.points}' if of.points else ''}"
+        chart(
+            audit_figure(changes, axis=axis, factor=of.factor, zero=True),
+            f"{axis}, {task} by {grouping_name(by)}",
+            "change",
+        )
+        with st.container(key="fair_changes"):
+            parts.table(change_frame(rows), label=f"{axis} of {task} by {grouping_name(by)}")
+    st.caption(
+        "Against all others: the group minus everyone else of the grouping. Verdicts: a gap where the adjusted p is at "
+        "most .05; no gap larger than the margin where the interval lies within it; else there is not enough evidence, "
+        "and the smallest gap that this many faces would probably have shown stands beside it. Below 20 faces there is "
+        "n and no judgement. A group is the annotation of a picture, not anyone’s identity."
+    )
+
+
+def chart(figure: object, alt: str, key: str) -> None:
+    st.plotly_chart(figure, config={"displayModeBar": False}, alt=alt, key=f"fair_{key}")
+
+
+def page() -> None:
+    st.title("Fairness")
+    st.markdown(
+        "For whom does a model fail, and what does a mask change for them? Every gap with its n and its evidence."
+    )
+    source = choose_source()
+    if source is None:
+        return
+    audit = audited(source, choose_groupings(source))
+    if audit is None:
+        return
+    st.markdown(source.name)
+    show_summary(audit)
+    show_group(audit)
+
+
+page()
