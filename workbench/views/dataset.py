@@ -142,6 +142,11 @@ def show_groups(result: Assessment) -> None:
             parts.csv(f"By {title.lower()}, all tasks (CSV)", f"by-{by}.csv", make)
 
 
+def link_to_fairness() -> None:
+    label = "Intersections, more metrics, and what the evidence allows to say: Fairness"
+    st.page_link("views/fairness.py", label=label, icon=":material/balance:")
+
+
 def _metrics(rows: pd.DataFrame) -> list[str]:
     return [metric for metric in rows["metric"].unique() if metric != "signed_error"]
 
@@ -171,6 +176,7 @@ def show(result: dict[str, Any], order: Order | None, name: str, model: MaskMTL)
         show_values(assessment)
         st.header("By group")
         show_groups(assessment)
+        link_to_fairness()
 
 
 def page() -> None:
