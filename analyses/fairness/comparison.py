@@ -14,6 +14,7 @@ from analyses.fairness.metrics import Floats, Metric, Value, matrix
 from analyses.fairness.resampling import bootstrap, permutation, split, sums_of
 
 TAIL, ODDS, ODDS_MARGIN = "p95_error", "equalized_odds", 0.05
+ROUNDING = 1e-6  # of a permuted figure, which is of single precision: a tie should count as one
 
 Columns = dict[str, Any]  # of a part of the audit's table: arrays of one length, or one value for all rows
 
@@ -173,7 +174,7 @@ class Compared:
             "value": value,
             "n": n,
             "null_high": np.quantile(mixed, self.settings.level) if len(mixed) else np.nan,
-            "p_value": (1 + (mixed >= value).sum()) / (1 + len(mixed)),
+            "p_value": (1 + (mixed >= value - ROUNDING).sum()) / (1 + len(mixed)),
             # chance widens a range, so that this bound errs to the safe side
             "bound": np.quantile(drawn, (1 + self.settings.level) / 2) if len(drawn) else np.nan,
         }

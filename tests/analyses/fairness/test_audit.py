@@ -284,6 +284,15 @@ def test_several_drawn_masks():
     assert value(found, mask="n95", metric="drift")["value"] == pytest.approx(1.5)
 
 
+def test_ranges_that_chance_often_ties_are_no_gap():
+    """One miss in 60 faces of two groups: every permutation gives the same range or its mirror, so p is 1."""
+    rows = pd.DataFrame({
+        "face_id": range(60), "task": "gender", "y_true": 1.0, "y_pred": [0.0] + [1.0] * 59, "site": ["a", "b"] * 30
+    })  # fmt: skip
+    found = value(audit(rows, by=["site"], replicates=200), metric="accuracy", statistic="range")
+    assert found["p_value"] == 1 and found["value"] == pytest.approx(1 / 30)
+
+
 def test_margins_decide_what_counts_as_alike(planted):
     bare = planted[(planted["mask"] == "none") & (planted["y_true"] == 0)]
     for margin, verdict in ((0.05, "no gap larger than 0.05"), (0.01, "not enough evidence")):
