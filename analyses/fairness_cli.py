@@ -50,6 +50,7 @@ def add_commands(command: AddCommand) -> None:
 def add_reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help=MAPPING)
     sub.add_argument("--task", help="the task of a table that has no column for it: gender, age, or a name of yours")
+    sub.add_argument("--classes", type=names, default=(), help="the classes of that task, in order of index: no,yes")
 
 
 def add_questions(sub: argparse.ArgumentParser) -> None:
@@ -91,7 +92,7 @@ def margins(texts: list[str]) -> dict[str, float]:
 def read(path: Path, args: argparse.Namespace) -> pd.DataFrame:
     from analyses.fairness.tables import parse_mapping, read_predictions
 
-    return read_predictions(path, parse_mapping(args.column), task=args.task)
+    return read_predictions(path, parse_mapping(args.column), task=args.task, classes=args.classes)
 
 
 def _audit(args: argparse.Namespace) -> None:

@@ -1,20 +1,24 @@
 """Whose predictions the pages Fairness and Report speak of, and their audit, kept in the session."""
 
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from analyses.fairness import audit
 from analyses.fairness.samples import usual_groupings
 from analyses.fairness.tables import column_names, read_predictions
+from maskmtl.tasks import TASKS
 from workbench import parts, resources
 from workbench.sidebar import current_model
 
+T = TypeVar("T")
 RUN, TABLE = "The last run over a data set", "A predictions table"
 MAPPED = {
     "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
@@ -77,26 +81,38 @@ def _uploaded() -> Source | None:
     if file is None:
         st.info("Upload a table of predictions, .parquet or .csv.")
         return None
+    try:
+        columns = resources.remember("fair_columns", file.file_id, lambda: _on_disk(file, column_names))
+        asked = _mapping(columns)
+        key = ("file", file.file_id, tuple(asked.mapping.items()), asked.task, asked.classes)
+        read = partial(read_predictions, columns=asked.mapping, task=asked.task, classes=asked.classes)
+        return Source(resources.remember("fair_table", key, lambda: _on_disk(file, read)), file.name, key)
+    except (ValueError, OSError) as error:
+        st.error(f"This table can't be used: {error}.")
+        return None
+
+
+def _on_disk(file: UploadedFile, read: Callable[[Path], T]) -> T:
+    """What `read` makes of an upload, which is a file only as long as that takes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file.name.replace("/", "_")
         path.write_bytes(file.getbuffer())
-        try:
-            mapping, task = _mapping(column_names(path))
-            key = ("file", file.file_id, tuple(mapping.items()), task)
-            return Source(
-                resources.remember("fair_table", key, lambda: read_predictions(path, mapping, task=task)),
-                file.name,
-                key,
-            )
-        except (ValueError, OSError) as error:
-            st.error(f"This table can't be used: {error}.")
-            return None
+        return read(path)
 
 
-def _mapping(columns: Sequence[str]) -> tuple[dict[str, str], str | None]:
+class Asked(NamedTuple):
+    """As read_predictions takes it."""
+
+    mapping: dict[str, str]
+    task: str | None
+    classes: tuple[str, ...]
+
+
+def _mapping(columns: Sequence[str]) -> Asked:
     """Which columns are which, where their names don't say it; and the task of a table that names none."""
     known = set(columns)
-    wide = any(name.endswith("_pred") and name.removesuffix("_pred") + "_true" in known for name in columns)
+    long = "y_true" in known or "y_pred" in known
+    wide = not long and any(name.endswith("_pred") and f"{name[:-5]}_true" in known for name in columns)
     needed = not wide and not {"y_true", "y_pred", "task"} <= known
     with st.expander("Columns", expanded=needed):
         fields = st.columns(3)
@@ -112,12 +128,16 @@ def _mapping(columns: Sequence[str]) -> tuple[dict[str, str], str | None]:
                     mapping[ours] = ",".join(chosen)
             elif (one := fields[i % 3].selectbox(words, columns, index=None, key=f"fair_col_{ours}")) is not None:
                 mapping[ours] = str(one)
-        task = None
+        task, classes = None, ""
         if not wide and "task" not in known and "task" not in mapping:
-            task = st.text_input(
-                "Name of the task", "gender", key="fair_task_name", help="gender, age, ethnicity, or yours"
-            )
-    return mapping, task
+            left, right = st.columns(2)
+            task = left.text_input("Name of the task", "gender", key="fair_task_name", help="gender, age, or yours")
+            if task not in TASKS:
+                classes = right.text_input(
+                    "Its classes", key="fair_classes", placeholder="no, yes",
+                    help="Where answers are numbers of classes: their names, in order, with commas between.",
+                )  # fmt: skip
+    return Asked(mapping, task, tuple(name.strip() for name in classes.split(",") if name.strip()))
 
 
 def choose_groupings(source: Source) -> tuple[str, ...]:

@@ -35,7 +35,11 @@ def parse_mapping(texts: Sequence[str]) -> dict[str, str]:
 
 
 def read_predictions(
-    path: str | os.PathLike, columns: Mapping[str, str] | None = None, *, task: str | None = None
+    path: str | os.PathLike,
+    columns: Mapping[str, str] | None = None,
+    *,
+    task: str | None = None,
+    classes: Sequence[str] = (),
 ) -> pd.DataFrame:
     """A CSV or Parquet file of predictions as the long predictions table; every other column is kept, for groupings.
 
@@ -45,6 +49,8 @@ def read_predictions(
         columns: names among NAMES to those of the file. 'probabilities' may name one column of lists, one per class
             with commas between, in the order of the classes, or one of numbers: those of the second of two classes.
         task: of a table without such a column.
+        classes: names of that task's classes, in their order; without them a task that TASKS does not know, has no
+            probabilities and no names among its answers is one of numbers.
 
     Without face_id a row is a face and its number the id; without mask faces are bare; without model it is the file's
     name. y_true and y_pred may be names of classes: of a task in TASKS in any case of letters and its order there, else
@@ -66,6 +72,8 @@ def read_predictions(
             f"{path.name} should have a column {missing[0]!r}, or one mapped to it as in {missing[0]}=label; "
             f"it has {list(frame)}"
         )
+    if classes and task is None:
+        raise ValueError(f"classes should be given with the task that they are of, got {list(classes)}")
     if (tasks or "task" in frame) and task is not None:
         raise ValueError(f"task should be given for a table that names none, got {task!r} beside {path.name}'s own")
     if not tasks and "task" not in frame and not task:
@@ -74,20 +82,20 @@ def read_predictions(
         frame["face_id"] = pd.Series(np.arange(len(frame)).astype(str), dtype="category")
     frame = frame.assign(**{name: frame.get(name, one) for name, one in (("mask", BARE), ("model", path.stem))})
     if tasks:
-        frame, classes = _long(frame, tasks)
+        frame, named = _long(frame, tasks)
     else:
         lists = _lists(frame, several)
         frame = frame.drop(columns=several).assign(task=frame.get("task", task), probabilities=lists)
-        classes = {}
+        named = {task: list(classes)} if task is not None and classes else {}
     for name in KEYS:
         if frame[name].isna().any():
             raise ValueError(f"{name} should stand in each row, got {int(frame[name].isna().sum())} without")
         frame[name] = frame[name].astype("category")
-    classes = _decode(frame, classes)
-    _check_probabilities(frame, classes)
+    of_task = _decode(frame, named)
+    _check_probabilities(frame, of_task)
     first = [name for name in ("face_id", "split", "mask", "task", *NAMES[4:], "model") if name in frame]
     frame = frame[[*first, *(name for name in frame if name not in first)]]
-    frame.attrs["classes"] = classes
+    frame.attrs["classes"] = of_task
     return frame
 
 

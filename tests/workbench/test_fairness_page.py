@@ -58,6 +58,16 @@ def test_a_foreign_table_is_mapped_and_audited(fairness, foreign, say):
     assert tuple(kept[1].columns) == COLUMNS
 
 
+def test_a_task_of_their_own_may_have_classes(fairness):
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"y_true": rng.integers(0, 2, 80), "y_pred": rng.integers(0, 2, 80)})
+    at = upload(fairness, table)
+    at = at.text_input(key="fair_task_name").set_value("glasses").run()
+    assert "mae" in set(at.session_state["fair_audit"][1]["metric"])
+    at = at.text_input(key="fair_classes").set_value("no, yes").run()
+    assert not at.exception and "accuracy" in set(at.session_state["fair_audit"][1]["metric"])
+
+
 def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
     at = app.run().switch_page("views/dataset.py").run()
     at.segmented_control(key="set_kind").set_value("A folder").run()

@@ -240,3 +240,14 @@ def test_files_that_are_none(write, predictions, tmp_path):
     (tmp_path / "latin.csv").write_bytes("y_true,y_pred,site\n1,1,Zoë\n".encode("latin-1"))
     with pytest.raises(ValueError, match="'site' is not UTF-8"):
         read_predictions(tmp_path / "latin.csv", task="age")
+
+
+def test_classes_of_a_task_that_only_numbers_tell(tmp_path):
+    (tmp_path / "t.csv").write_text("y_true,y_pred\n0,1\n1,1\n")
+    named = read_predictions(tmp_path / "t.csv", task="glasses", classes=("no", "yes"))
+    assert named.attrs["classes"] == {"glasses": ["no", "yes"]}
+    assert read_predictions(tmp_path / "t.csv", task="glasses").attrs["classes"] == {}
+    with pytest.raises(ValueError, match=r"class indices 0\.\.0"):
+        read_predictions(tmp_path / "t.csv", task="glasses", classes=("no",))
+    with pytest.raises(ValueError, match="classes should be given with the task"):
+        read_predictions(tmp_path / "t.csv", classes=("no", "yes"))
