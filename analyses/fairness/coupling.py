@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analyses.fairness.audit import COLUMNS, audit
-from analyses.fairness.samples import BARE, KEYS, Predictions
+from analyses.fairness.samples import BARE, KEYS, Predictions, first_draw
 
 WRONG, RIGHT = "read wrong", "read right"
 
@@ -18,8 +18,7 @@ def coupling(predictions: pd.DataFrame, *, seed: int = 0, replicates: int = 2000
     masks = list(dict.fromkeys(predictions["mask"])) if "mask" in predictions else [BARE]
     for mask in masks:
         of_mask = predictions[predictions["mask"] == mask] if "mask" in predictions else predictions
-        if "draw" in of_mask:
-            of_mask = of_mask[of_mask["draw"] == of_mask["draw"].min()]
+        of_mask = first_draw(of_mask)
         own = [name for name in (*KEYS, "probabilities", "model") if name in of_mask]
         for _, table in of_mask[own].groupby("model") if "model" in own else [("", of_mask[own])]:
             for task in Predictions(table).class_tasks():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from analyses.fairness.audit import COLUMNS, audit
-from analyses.fairness.samples import BARE, KEYS
+from analyses.fairness.samples import BARE, KEYS, first_draw
 
 SECOND = "second"
 OF_GROUPINGS = ("worst", "range")  # whose difference is told without a test: the groups may be others
@@ -34,7 +34,7 @@ def compare_models(
     names = [_name(table) for table in (first, second)]
     names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)] if names[0] == names[1] else names
     keys, classes = ["face_id", "task", "mask"], first.attrs.get("classes", {})
-    first, second = (table.assign(mask=table.get("mask", BARE)) for table in (first, second))
+    first, second = (first_draw(table.assign(mask=table.get("mask", BARE))) for table in (first, second))
     own = [*keys, "y_true", "y_pred", *(["probabilities"] if "probabilities" in second else [])]
     both = first[keys].merge(second[keys])
     if both.empty:

@@ -143,6 +143,11 @@ class Predictions:
         return pd.Series(values).reindex(of_face).reset_index(drop=True)
 
 
+def first_draw(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first of several drawn masks, the one that is scored."""
+    return table[table["draw"] == table["draw"].min()].drop(columns="draw") if "draw" in table else table
+
+
 def usual_groupings(table: pd.DataFrame) -> list[str]:
     """Those of ethnicity, gender and age_band that a predictions table has annotations of, and ethnicity*gender."""
     annotated = set(table.loc[table["y_true"].notna(), "task"].unique()) | set(table).difference(_OWN)

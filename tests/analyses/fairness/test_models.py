@@ -78,6 +78,12 @@ def test_probabilities_that_one_model_lacks_are_not_compared(pair):
     assert "brier" not in set(compare_models(pair[0], new, replicates=20)["metric"])
 
 
+def test_of_several_drawn_masks_the_first_is_compared(pair):
+    old, new = pair
+    drawn = pd.concat([old.assign(draw=0), old.assign(draw=1, y_pred=0.0)])
+    pd.testing.assert_frame_equal(compare_models(drawn, new, replicates=20), compare_models(old, new, replicates=20))
+
+
 def test_wrong_pairs(pair):
     old, new = pair
     with pytest.raises(ValueError, match="none in common"):
