@@ -1,6 +1,7 @@
 """From a predictions table to figures of every group, the gaps between groups, what a mask changes, and verdicts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from analyses.fairness import significance
 from analyses.fairness.comparison import Block, Columns, Compared, Settings
 from analyses.fairness.groups import flag
-from analyses.fairness.metrics import DECLARED, Sample, metrics_of
+from analyses.fairness.metrics import DECLARED, OF_SEVERAL_CLASSES, Sample, metrics_of
 from analyses.fairness.resampling import permutations
 from analyses.fairness.samples import ALL, BARE, Grouping, Predictions
 from maskmtl.metrics import UNLABELLED, check_level
@@ -62,6 +63,9 @@ def audit(
     groups of one question for the metrics in DECLARED, else Benjamini-Hochberg over all of a statistic. detectable: the
     difference that one such test finds with a power of 80 %. verdict: 'gap' where p_adjusted is at most 1 - level;
     'no gap larger than <margin>' where the interval lies within the margin; else 'not enough evidence'.
+
+    Where groups are a task's own classes there is no macro F1 of it: each holds one class alone, and the others that it
+    is taken for would count as classes that are never found.
 
     n counts the faces a value is about. Below 20 there is a row with n, no figures and no test. Groups are annotations
     of pictures, never predictions and not identities; faces without the annotation are in no comparison.
@@ -133,6 +137,9 @@ def _some(sample: Sample, here: NDArray[np.bool_]) -> Sample:
 
 
 def _of_grouping(block: Block, grouping: Grouping, settings: Settings) -> Iterator[Columns]:
+    if block.task in grouping.name.split("*"):
+        kept = {name: metric for name, metric in block.metrics.items() if name not in OF_SEVERAL_CLASSES}
+        block = replace(block, metrics=kept)
     at, rows = grouping.at[block.faces], block.statistics
     if (np.diff(at) < 0).any():
         order = np.argsort(at, kind="stable")

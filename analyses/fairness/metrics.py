@@ -186,6 +186,7 @@ MOVES: dict[str, Metric] = {  # what a mask does to the answers, whatever the an
     "drift": _mean(drifts, 1, "lower", "mean distance of masked answers from the bare one", margin=1.0),
     "spread": _mean(drifts, 2, "lower", "mean standard deviation over several drawn masks", margin=1.0),
 }
+OF_SEVERAL_CLASSES = ("macro_f1",)  # metrics that mean nothing where all faces are annotated with one class
 DECLARED = ("accuracy", "mae")  # the metrics of the declared family of tests, fixed before any result is seen
 
 

@@ -293,6 +293,13 @@ def test_ranges_that_chance_often_ties_are_no_gap():
     assert found["p_value"] == 1 and found["value"] == pytest.approx(1 / 30)
 
 
+def test_no_macro_f1_where_groups_are_the_tasks_own_classes(audited):
+    gender = audited[audited["task"] == "gender"]
+    macro = gender[gender["metric"] == "macro_f1"]
+    assert set(macro["by"]) == {"all", "site"} and set(gender["by"]) == {"all", "site", "gender", "site*gender"}
+    assert "gender" in set(audited.loc[(audited["task"] == "ethnicity") & (audited["metric"] == "macro_f1"), "by"])
+
+
 def test_margins_decide_what_counts_as_alike(planted):
     bare = planted[(planted["mask"] == "none") & (planted["y_true"] == 0)]
     for margin, verdict in ((0.05, "no gap larger than 0.05"), (0.01, "not enough evidence")):
