@@ -79,38 +79,10 @@ def group_figure(table: pd.DataFrame, by: str, *, unit: str = "") -> go.Figure:
     figure = _figure(height=90 + len(groups) * (24 + 14 * len(masks)))
     step = 0.6 / len(masks)
     for at, (mask, place) in enumerate(_places(masks).items()):
-        rows, color, symbol = table[table["mask"] == mask], PALETTE[place], SYMBOLS[place]
-        offset = (at - (len(masks) - 1) / 2) * step
-        figure.add_scatter(
-            x=rows["value"],
-            y=[groups.index(group) + offset for group in rows[by]],
-            mode="markers",
-            name=mask_name(mask),
-            customdata=rows[[by, "ci_low", "ci_high", "n", "flag"]],
-            marker={
-                "color": color,
-                "size": 9,
-                "line": {"color": color, "width": 2},
-                "symbol": [f"{symbol}-open" if flag else symbol for flag in rows["flag"]],
-            },
-            error_x={
-                "array": rows["ci_high"] - rows["value"],
-                "arrayminus": rows["value"] - rows["ci_low"],
-                "color": color,
-                "thickness": 1.5,
-                "width": 3,
-            },
-            hovertemplate="%{customdata[0]}: %{x:.3f} (%{customdata[1]:.3f} to %{customdata[2]:.3f}), "
-            "n %{customdata[3]} %{customdata[4]}",
-        )
-    labels = [_group_label(table[table[by] == group], group) for group in groups]
-    figure.update_yaxes(
-        tickvals=list(range(len(groups))),
-        ticktext=labels,
-        range=[len(groups) - 0.5, -0.5],
-        showgrid=False,
-        zeroline=False,
-    )
+        rows, offset = table[table["mask"] == mask], (at - (len(masks) - 1) / 2) * step
+        y = np.array([groups.index(group) for group in rows[by]]) + offset
+        _add_dots(figure, rows, y, mask, place, by=by, digits=3)
+    _name_groups(figure, table, by)
     percent = metric.startswith("accuracy")
     figure.update_xaxes(
         title=AXIS_TITLES.get(metric, metric) + (f" ({unit})" if unit and not percent else ""),
@@ -142,44 +114,68 @@ def audit_figure(
     figure = _figure(height=110 + len(groups) * (26 + 15 * len(masks)))
     step = 0.7 / max(len(masks), 1)
     for at, (mask, place) in enumerate(_places(masks).items()):
-        of_mask, color, symbol = rows[rows["mask"] == mask], PALETTE[place], SYMBOLS[place]
-        y = np.array([groups.index(group) for group in of_mask["group"]]) + (at - (len(masks) - 1) / 2) * step
+        of_mask, offset = rows[rows["mask"] == mask], (at - (len(masks) - 1) / 2) * step
+        y = np.array([groups.index(group) for group in of_mask["group"]]) + offset
         for low, high, middle in zip(factor * of_mask["null_low"], factor * of_mask["null_high"], y, strict=True):
             if not np.isnan(low):
                 figure.add_shape(
                     type="rect", x0=low, x1=high, y0=middle - 0.4 * step, y1=middle + 0.4 * step,
                     fillcolor="#dcdcdc", line_width=0, layer="below",
                 )  # fmt: skip
-        value, low, high = (factor * of_mask[name] for name in ("value", "ci_low", "ci_high"))
-        figure.add_scatter(
-            x=value,
-            y=y,
-            mode="markers",
-            name=mask_name(mask),
-            customdata=np.stack([of_mask["group"], low, high, of_mask["n"], of_mask["flag"]], axis=1),
-            marker={
-                "color": color,
-                "size": 9,
-                "line": {"color": color, "width": 2},
-                "symbol": [f"{symbol}-open" if flag else symbol for flag in of_mask["flag"]],
-            },
-            error_x={"array": high - value, "arrayminus": value - low, "color": color, "thickness": 1.5, "width": 3},
-            hovertemplate="%{customdata[0]}: %{x:.2f} (%{customdata[1]:.2f} to %{customdata[2]:.2f}), "
-            "n %{customdata[3]} %{customdata[4]}",
-        )
+        _add_dots(figure, of_mask, y, mask, place, by="group", digits=2, factor=factor)
         if overall and not np.isnan(overall.get(mask, np.nan)):
-            figure.add_vline(factor * overall[mask], line={"color": color, "dash": DASHES[1 + place], "width": 1.5})
-    labels = [_group_label(rows[rows["group"] == group], group) for group in groups]
+            figure.add_vline(factor * overall[mask], line=_overall_line(place))
+    _name_groups(figure, rows, "group")
+    figure.update_xaxes(title=axis, zeroline=zero, zerolinecolor="#666666")
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def _add_dots(
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    y: NDArray[np.floating],
+    mask: str,
+    place: int,
+    *,
+    by: str,
+    digits: int,
+    factor: float = 1.0,
+) -> None:
+    """A mask's values at heights y, each with its interval; hollow where flagged."""
+    color, symbol = PALETTE[place], SYMBOLS[place]
+    value, low, high = (factor * rows[name] for name in ("value", "ci_low", "ci_high"))
+    figure.add_scatter(
+        x=value,
+        y=y,
+        mode="markers",
+        name=mask_name(mask),
+        customdata=np.stack([rows[by], low, high, rows["n"], rows["flag"]], axis=1),
+        marker={
+            "color": color,
+            "size": 9,
+            "line": {"color": color, "width": 2},
+            "symbol": [f"{symbol}-open" if flag else symbol for flag in rows["flag"]],
+        },
+        error_x={"array": high - value, "arrayminus": value - low, "color": color, "thickness": 1.5, "width": 3},
+        hovertemplate=f"%{{customdata[0]}}: %{{x:.{digits}f}} (%{{customdata[1]:.{digits}f}} to "
+        f"%{{customdata[2]:.{digits}f}}), n %{{customdata[3]}} %{{customdata[4]}}",
+    )
+
+
+def _overall_line(place: int) -> dict[str, object]:
+    return {"color": PALETTE[place], "dash": DASHES[(1 + place) % len(DASHES)], "width": 1.5}
+
+
+def _name_groups(figure: go.Figure, rows: pd.DataFrame, by: str) -> None:
+    groups = list(rows[by].unique())
     figure.update_yaxes(
         tickvals=list(range(len(groups))),
-        ticktext=labels,
+        ticktext=[_group_label(rows[rows[by] == group], group) for group in groups],
         range=[len(groups) - 0.5, -0.5],
         showgrid=False,
         zeroline=False,
     )
-    figure.update_xaxes(title=axis, zeroline=zero, zerolinecolor="#666666")
-    figure.update_layout(showlegend=True)
-    return figure
 
 
 def _group_label(rows: pd.DataFrame, group: str) -> str:

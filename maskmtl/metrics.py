@@ -36,12 +36,17 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return _mean(true == pred)
 
 
+def check_indices(name: str, values: NDArray[np.float64], n_classes: int) -> None:
+    """ValueError, about `name`, for values (N,) that are not all classes below n_classes."""
+    if not np.isin(values, np.arange(n_classes)).all():
+        raise ValueError(f"{name} should hold class indices 0..{n_classes - 1}, got {np.unique(values)}")
+
+
 def confusion(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     """Counts (n_classes, n_classes): rows are annotations, columns predictions; ValueError for any other index."""
     true, pred = labelled(y_true, y_pred)
     for name, values in (("y_true", true), ("y_pred", pred)):
-        if not np.isin(values, np.arange(n_classes)).all():
-            raise ValueError(f"{name} should hold class indices 0..{n_classes - 1}, got {np.unique(values)}")
+        check_indices(name, values, n_classes)
     cells = (true * n_classes + pred).astype(np.int64)
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 

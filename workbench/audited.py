@@ -48,8 +48,9 @@ def _last_run() -> Source | None:
     result = st.session_state.get("set_result")
     if result is not None:
         found: pd.DataFrame = result["assessment"].predictions
-        return Source(found, result["title"], ("run", id(found)))
-    if (demo := st.session_state.get("fair_demo")) is not None:
+        return Source(found, result["title"], ("run", result["id"]))
+    demo = st.session_state.get("fair_demo")
+    if demo is not None and demo.key == ("demo", st.session_state.get("model_name")):
         return demo
     st.info("Nothing has been run yet. Run a data set, upload a table, or begin with the demo faces.")
     left, right = st.columns(2)
@@ -67,7 +68,8 @@ def _last_run() -> Source | None:
         found = resources.predict_in_turns(model, faces, DEMO_MASKS, 0, progress)
         return Source(found, f"{model.name} on the demo faces", ("demo", name))
 
-    if parts.run_into("fair_demo", order, predict_demo) is not None:
+    found = parts.run_into("fair_demo", order, predict_demo)
+    if order is not None and found is not None:
         st.rerun()  # without what stands above
     return None
 
@@ -142,17 +144,22 @@ def _mapping(columns: Sequence[str]) -> Asked:
 
 def choose_groupings(source: Source) -> tuple[str, ...]:
     """Groupings of the table and their intersections by two."""
-    table, usual = source.predictions, usual_groupings(source.predictions)
-    own = [name for name in usual if "*" not in name]
-    taken = {"face_id", "split", "group_id", *MAPPED, "model", "draw"}
-    columns = [name for name in table if name not in taken and name not in own and 1 < table[name].nunique() <= MOST]
-    single = [*own, *columns]
+    usual, single = resources.remember("fair_groupings", source.key, lambda: _groupings(source.predictions))
     pairs = [f"{one}*{other}" for one, other in combinations(single, 2)]
     chosen = st.multiselect(
         "Groups", [*single, *pairs], default=usual, format_func=lambda by: by.replace("*", " × ").replace("_", " "),
         key="fair_by", help="Annotations of the pictures, never predictions. × are intersections.",
     )  # fmt: skip
     return tuple(chosen)
+
+
+def _groupings(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Those that are usual, and all that are not intersections."""
+    usual = usual_groupings(table)
+    own = [name for name in usual if "*" not in name]
+    taken = {"face_id", "split", "group_id", *MAPPED, "model", "draw"}
+    columns = [name for name in table if name not in taken and name not in own and 1 < table[name].nunique() <= MOST]
+    return usual, [*own, *columns]
 
 
 def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:

@@ -12,7 +12,8 @@ from analyses.fairness.comparison import Block, Columns, Compared, Settings
 from analyses.fairness.groups import flag
 from analyses.fairness.metrics import DECLARED, OF_SEVERAL_CLASSES, Sample, metrics_of
 from analyses.fairness.resampling import permutations
-from analyses.fairness.samples import ALL, BARE, Grouping, Predictions
+from analyses.fairness.samples import ALL, Grouping, Predictions
+from analyses.fairness.tables import BARE
 from maskmtl.metrics import UNLABELLED, check_level
 
 COLUMNS = (
@@ -21,6 +22,14 @@ COLUMNS = (
 )  # fmt: skip
 GAP, UNCLEAR = "gap", "not enough evidence"
 QUESTION = ["model", "task", "mask", "by", "statistic"]  # the tests of one question are one family
+
+
+def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows that have these values in these columns."""
+    keep = np.ones(len(table), bool)
+    for column, wanted in where.items():
+        keep &= (table[column] == wanted).to_numpy()
+    return table[keep]
 
 
 def no_gap(margin: float) -> str:
@@ -101,14 +110,14 @@ def _of_model(predictions: Predictions, by: Sequence[str], settings: Settings) -
 
 
 def _blocks(predictions: Predictions, task: str) -> Iterator[Block]:
-    samples, classes = predictions.samples(task), predictions.classes(task)
+    samples = predictions.samples(task)
     known = {mask: ~np.isnan(sample.y_true + sample.y_pred) for mask, sample in samples.items()}
     for mask, sample in samples.items():
         metrics = metrics_of(task, sample)
         for statistics in dict.fromkeys(metric.statistics for metric in metrics.values()):
             shared = {name: metric for name, metric in metrics.items() if metric.statistics is statistics}
             of_mask = statistics(_some(sample, known[mask]))
-            yield Block(task, mask, False, shared, np.flatnonzero(known[mask]), of_mask, classes)
+            yield Block(task, mask, False, shared, np.flatnonzero(known[mask]), of_mask, sample.classes)
             if mask != BARE and BARE in samples:
                 both = known[mask] & known[BARE]
                 half = of_mask.shape[1]
@@ -118,14 +127,7 @@ def _blocks(predictions: Predictions, task: str) -> Iterator[Block]:
         if mask != BARE and BARE in samples:
             draws = predictions.draws(task, mask)
             both = ~np.isnan(draws).any(axis=1) & ~np.isnan(samples[BARE].y_pred)
-            moved = Sample(
-                sample.y_true[both],
-                sample.y_pred[both],
-                sample.n_classes,
-                None,
-                samples[BARE].y_pred[both],
-                draws[both],
-            )
+            moved = replace(_some(sample, both), bare=samples[BARE].y_pred[both], draws=draws[both])
             metrics = metrics_of(task, moved)
             statistics = next(iter(metrics.values())).statistics
             yield Block(task, mask, False, metrics, np.flatnonzero(both), statistics(moved))
@@ -133,7 +135,7 @@ def _blocks(predictions: Predictions, task: str) -> Iterator[Block]:
 
 def _some(sample: Sample, here: NDArray[np.bool_]) -> Sample:
     p = sample.probabilities
-    return Sample(sample.y_true[here], sample.y_pred[here], sample.n_classes, None if p is None else p[here])
+    return Sample(sample.y_true[here], sample.y_pred[here], sample.classes, None if p is None else p[here])
 
 
 def _of_grouping(block: Block, grouping: Grouping, settings: Settings) -> Iterator[Columns]:

@@ -16,6 +16,7 @@ from analyses.fairness.resampling import bootstrap, permutation, split, sums_of
 TAIL, ODDS, ODDS_MARGIN = "p95_error", "equalized_odds", 0.05
 ROUNDING = 1e-6  # of a permuted figure, which is of single precision: a tie should count as one
 
+Cells = list[tuple[int, ...]]  # of each group, see Compared._cells
 Columns = dict[str, Any]  # of a part of the audit's table: arrays of one length, or one value for all rows
 
 
@@ -84,7 +85,8 @@ class Compared:
         n, value, drawn = count(self.sums), measure(self.sums), measure(self.drawn)
         own = {"value": value, **self._interval(value, drawn, n, metric)}
         own |= self._tested(value, drawn) if self.block.change else {}
-        own |= self._own_shares(metric)
+        cells = None if metric.hits is None else self._cells(metric.hits, metric.n)
+        own |= {} if cells is None else self._own_shares(cells)
         if not self.several:
             yield self._part(statistic, own, n)
             return
@@ -97,28 +99,24 @@ class Compared:
         gap_drawn = drawn - measure(self.drawn.sum(axis=0) - self.drawn)
         gap_mixed = mixed - measure(total - self.mixed)
         of_gap = {"value": gap, **self._interval(gap, gap_drawn, np.minimum(n, n_others)), **self._band(gap_mixed)}
-        of_gap |= self._tested(gap, gap_drawn, gap_mixed) | self._gap_shares(metric)
+        of_gap |= self._tested(gap, gap_drawn, gap_mixed)
+        of_gap |= {} if cells is None else self._gap_shares(cells)
         yield self._part("change_gap" if self.block.change else "gap", of_gap, n, n_others)
         if not self.block.change:
             yield from self._summary(metric.better, value, drawn, mixed, n)
 
-    def _own_shares(self, metric: Metric) -> Columns:
+    def _own_shares(self, cells: Cells) -> Columns:
         """What is sharper for a share: its score interval; of a change its paired interval and exact test."""
         level = self.settings.level
-        if metric.hits is None:
-            return {}
-        cells = self._cells(metric.hits, metric.n)
         if not self.block.change:
             return self._bounds(wilson(hits, hits + misses, level) for hits, misses in cells)
         p = [significance.mcnemar(masked, bare) for _, masked, bare, _ in cells]
         return {"p_value": np.array(p), **self._bounds(newcombe_paired(of_group, level) for of_group in cells)}
 
-    def _gap_shares(self, metric: Metric) -> Columns:
+    def _gap_shares(self, cells: Cells) -> Columns:
         level = self.settings.level
-        if metric.hits is None:
-            return {}
-        cells = np.array(self._cells(metric.hits, metric.n))
-        pairs = list(zip(cells.tolist(), (cells.sum(axis=0) - cells).tolist(), strict=True))
+        others = np.array(cells).sum(axis=0) - cells
+        pairs = list(zip(cells, others.tolist(), strict=True))
         if not self.block.change:
             shares = [(hits, hits + misses, other, other + others) for (hits, misses), (other, others) in pairs]
             p = [significance.two_shares(*of_group) for of_group in shares]
@@ -129,7 +127,7 @@ class Compared:
 
         return self._bounds(square_and_add(*change(of_group), *change(of_others)) for of_group, of_others in pairs)
 
-    def _cells(self, hits: Value, n: Value) -> list[tuple[int, ...]]:
+    def _cells(self, hits: Value, n: Value) -> Cells:
         """Of each group: hits and misses; of a change hits in both, masked alone, bare alone, neither."""
         halves = np.split(self.rows, 2 if self.block.change else 1, axis=1)
         first, second, known = hits(halves[0]), hits(halves[-1]), n(halves[0])

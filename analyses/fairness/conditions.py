@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analyses.fairness.audit import select
+
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _STATISTICS = {"": "change", "worst_group_": "worst", "range_": "range"}
 _GRAMMAR = re.compile(
@@ -47,13 +49,10 @@ class Condition:
 
     def holds(self, comparison: pd.DataFrame) -> pd.DataFrame:
         """The rows of `compare_models` of which it is true; ValueError when it is about none of them."""
-        chosen = comparison["statistic"] == self.statistic
-        for column in ("metric", "task", "by", "mask"):
-            if (wanted := getattr(self, column)) is not None:
-                chosen &= comparison[column] == wanted
-        rows = comparison[chosen]
+        asked = {column: getattr(self, column) for column in ("statistic", "metric", "task", "by", "mask")}
+        rows = select(comparison, **{column: wanted for column, wanted in asked.items() if wanted is not None})
         if rows["value"].isna().all():
-            there = comparison.loc[comparison["statistic"] == self.statistic, ["task", "metric", "by", "mask"]]
-            names = {column: sorted(there[column].unique()) for column in there}
+            there = select(comparison, statistic=self.statistic)
+            names = {column: sorted(there[column].unique()) for column in ("task", "metric", "by", "mask")}
             raise ValueError(f"condition {self.text!r} is about nothing that was compared; there are {names}")
         return rows[_OPERATORS[self.sign](rows["value"], self.bound)]

@@ -1,9 +1,13 @@
 """Do the heads of one network fail together? The faces that one task reads wrong, in all other tasks."""
 
+from itertools import product
+
+import numpy as np
 import pandas as pd
 
-from analyses.fairness.audit import COLUMNS, audit
-from analyses.fairness.samples import BARE, KEYS, Predictions, first_draw
+from analyses.fairness.audit import COLUMNS, audit, select
+from analyses.fairness.samples import KEYS, Predictions, first_draw
+from analyses.fairness.tables import BARE
 
 WRONG, RIGHT = "read wrong", "read right"
 
@@ -14,22 +18,20 @@ def coupling(predictions: pd.DataFrame, *, seed: int = 0, replicates: int = 2000
     Statistics value and gap, of the groups 'read wrong' and 'read right' under each mask. A gap says that errors come
     together, not which brings which: a poor photograph harms all heads.
     """
-    parts = []
-    masks = list(dict.fromkeys(predictions["mask"])) if "mask" in predictions else [BARE]
-    for mask in masks:
-        of_mask = predictions[predictions["mask"] == mask] if "mask" in predictions else predictions
-        of_mask = first_draw(of_mask)
-        own = [name for name in (*KEYS, "probabilities", "model") if name in of_mask]
-        for _, table in of_mask[own].groupby("model") if "model" in own else [("", of_mask[own])]:
-            for task in Predictions(table).class_tasks():
-                rows = table[(table["task"] == task) & table["y_true"].notna()]
-                read = pd.Series((rows["y_true"] == rows["y_pred"]).map({True: RIGHT, False: WRONG}))
-                name = f"{task} read"
-                others = table[table["task"] != task]
-                others = others.assign(**{name: others["face_id"].map(read.set_axis(rows["face_id"]))})
-                if others.empty or read.empty:
-                    continue
-                found = audit(others, by=[name], seed=seed, replicates=replicates, level=level)
-                kept = (found["by"] == name) & found["statistic"].isin(["value", "gap"])
-                parts.append(found[kept & found["group"].isin([WRONG, RIGHT])].assign(mask=mask))
+    table = predictions.assign(mask=predictions.get("mask", BARE), model=predictions.get("model", ""))
+    own, parts = [name for name in (*KEYS, "probabilities", "model") if name in table], []
+    for mask, model in product(table["mask"].unique(), sorted(table["model"].unique())):
+        rows = first_draw(select(table, mask=mask, model=model))[own]
+        answers = Predictions(rows)
+        for task in answers.tasks:
+            (sample,) = answers.samples(task).values()
+            known, name = ~np.isnan(sample.y_true + sample.y_pred), f"{task} read"
+            others = rows[rows["task"] != task]
+            if not sample.classes or others.empty or not known.any():
+                continue
+            read = pd.Series(np.where(sample.y_true == sample.y_pred, RIGHT, WRONG), answers.faces)[known]
+            others = others.assign(**{name: others["face_id"].map(read)})
+            found = select(audit(others, by=[name], seed=seed, replicates=replicates, level=level), by=name)
+            kept = found["statistic"].isin(["value", "gap"]) & found["group"].isin([WRONG, RIGHT])
+            parts.append(found[kept].assign(mask=mask))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))

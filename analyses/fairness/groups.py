@@ -38,6 +38,12 @@ def group_labels(faces_table: pd.DataFrame, by: str) -> pd.Series:
     return pd.Series(pd.Categorical(labels, [*order, UNLABELLED], ordered=True), faces_table.index, name=by)
 
 
+def check_finite(predictions: pd.DataFrame) -> None:
+    """ValueError for answers that are none."""
+    if not np.isfinite(predictions["y_pred"].to_numpy(float)).all():
+        raise ValueError("y_pred should be finite, got NaN or infinity: the model's weights may have diverged")
+
+
 def group_table(
     predictions: pd.DataFrame, faces_table: pd.DataFrame, by: str = "ethnicity", *, seed: int = 0
 ) -> pd.DataFrame:
@@ -54,8 +60,7 @@ def group_table(
         raise ValueError(f"faces_table should have one row per face, got several of {again.iloc[0]!r}")
     if unknown := set(predictions["face_id"]) - set(faces_table["face_id"]):
         raise ValueError(f"predictions should be of faces in faces_table, got {len(unknown)} others: {min(unknown)!r}")
-    if not np.isfinite(predictions["y_pred"].astype(float)).all():
-        raise ValueError("y_pred should be finite, got NaN or infinity: the model's weights may have diverged")
+    check_finite(predictions)
     group_of = group_labels(faces_table, by).set_axis(faces_table["face_id"])
 
     rows = []

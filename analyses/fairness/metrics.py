@@ -18,16 +18,20 @@ ADULT, CHALLENGE = 18, 25  # years: the legal age, and the age below which a sho
 class Sample:
     """Faces of one task.
 
-    y_true and y_pred (N,): class indices below n_classes, or values in the task's unit. probabilities (N, K), where
-    the table has them. Of masked faces the bare answers (N,) and those to D drawn masks (N, D).
+    y_true and y_pred (N,): indices of `classes`, or values in the task's unit. probabilities (N, K), where the table
+    has them. Of masked faces the bare answers (N,) and those to D drawn masks (N, D).
     """
 
     y_true: Floats
     y_pred: Floats
-    n_classes: int = 0
+    classes: tuple[str, ...] = ()
     probabilities: Floats | None = None
     bare: Floats | None = None
     draws: Floats | None = None
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
 
 
 Statistics = Callable[[Sample], Floats]  # (N, S): what is summed over the faces of a group
@@ -192,11 +196,10 @@ DECLARED = ("accuracy", "mae")  # the metrics of the declared family of tests, f
 
 def metrics_of(task: str, sample: Sample) -> dict[str, Metric]:
     """The metrics that a task's sample allows, by name: of masked and bare answers compared where it has both."""
-    classes = sample.n_classes > 0
     if sample.bare is not None and sample.draws is not None:
-        names = ["flips"] if classes else ["drift", *(["spread"] if sample.draws.shape[1] > 1 else [])]
+        names = ["flips"] if sample.classes else ["drift", *(["spread"] if sample.draws.shape[1] > 1 else [])]
         return {name: MOVES[name] for name in names}
-    if not classes:
+    if not sample.classes:
         return AGE_METRICS if task == "age" else VALUE_METRICS
     need = (confidence_bins, squared_distances)
     return {

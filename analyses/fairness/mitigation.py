@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analyses.fairness.groups import FEW
 from analyses.fairness.metrics import Floats
-from analyses.fairness.samples import ALL, Predictions
+from analyses.fairness.samples import ALL, Predictions, check_columns
 from analyses.fairness.tables import probability_matrix
 from maskmtl.metrics import UNLABELLED, has_classes
 
@@ -170,8 +170,7 @@ def mitigate(
 
 
 def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    if missing := [name for name in _NEEDED if name not in table]:
-        raise ValueError(f"predictions should have the columns {list(_NEEDED)}, got no {missing[0]!r}")
+    check_columns(table, _NEEDED)
     rows = table[table["task"] == task]
     if rows.empty:
         raise ValueError(f"task should be one of {sorted(table['task'].unique())}, got {task!r}")

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from analyses.fairness.audit import COLUMNS, audit
-from analyses.fairness.samples import BARE, KEYS, first_draw
+from analyses.fairness.samples import check_columns, first_draw
+from analyses.fairness.tables import BARE
 
 SECOND = "second"
 OF_GROUPINGS = ("worst", "range")  # whose difference is told without a test: the groups may be others
@@ -57,8 +58,7 @@ def compare_models(
 
 
 def _name(table: pd.DataFrame) -> str:
-    if missing := [name for name in KEYS if name not in table]:
-        raise ValueError(f"predictions should have the columns {list(KEYS)}, got no {missing[0]!r}")
+    check_columns(table)
     names = table["model"].unique() if "model" in table else ["model"]
     if len(names) > 1:
         raise ValueError(f"each table should hold one model's predictions, got {sorted(map(str, names))}")

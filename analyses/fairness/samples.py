@@ -1,18 +1,18 @@
 """From a predictions table to arrays: the answers of each task, and the groups of its faces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analyses.fairness.groups import group_labels
+from analyses.fairness.groups import check_finite, group_labels
 from analyses.fairness.metrics import Floats, Sample
-from analyses.fairness.tables import probability_matrix
-from maskmtl.metrics import UNLABELLED
+from analyses.fairness.tables import BARE, probability_matrix
+from maskmtl.metrics import UNLABELLED, check_indices
 from maskmtl.tasks import TASKS, Classes
 
-BARE = "none"
 ALL = "all"
 MOST_GROUPS = 500  # of a grouping: their replicates are held at once
 KEYS = ("face_id", "task", "y_true", "y_pred")
@@ -32,8 +32,7 @@ class Predictions:
     """One model's predictions, checked. faces: the face_ids, sorted; a sample's arrays follow them."""
 
     def __init__(self, table: pd.DataFrame) -> None:
-        if missing := [name for name in KEYS if name not in table]:
-            raise ValueError(f"predictions should have the columns {list(KEYS)}, got no {missing[0]!r}")
+        check_columns(table)
         self._table = table
         self._at, self.faces = _codes(table["face_id"], sort=True)
         self._mask, masks = _codes(table["mask"] if "mask" in table else np.full(len(table), BARE))
@@ -51,8 +50,7 @@ class Predictions:
                 f"predictions should have one row per face, task and mask (and draw, for several drawn masks), "
                 f"got several of {first}"
             )
-        if not np.isfinite(self._table["y_pred"].to_numpy(float)).all():
-            raise ValueError("y_pred should be finite, got NaN or infinity: the model's weights may have diverged")
+        check_finite(self._table)
 
     def samples(self, task: str) -> dict[str, Sample]:
         """Mask -> the answers of all faces (F,), NaN where there is no annotation or no answer.
@@ -63,26 +61,19 @@ class Predictions:
         rows = self._table[of_task & (self._draw == 0)]
         at, masks = self._at[of_task & (self._draw == 0)], self._mask[of_task & (self._draw == 0)]
         probabilities = _probabilities(rows, task)
-        names = self._class_names(task)
-        n_classes = _n_classes(rows, task, probabilities, names) if names or probabilities is not None else 0
+        classes = self._class_names(task)
+        if classes or probabilities is not None:
+            classes = _checked_classes(rows, task, probabilities, classes)
         found = {}
         for code in pd.unique(masks):
             here = masks == code
             found[self.masks[code]] = Sample(
                 self._scatter(at[here], rows["y_true"].to_numpy(float)[here]),
                 self._scatter(at[here], rows["y_pred"].to_numpy(float)[here]),
-                n_classes,
+                classes,
                 None if probabilities is None else self._scatter(at[here], probabilities[here]),
             )
         return found
-
-    def class_tasks(self) -> list[str]:
-        return [task for task in self.tasks if any(sample.n_classes for sample in self.samples(task).values())]
-
-    def classes(self, task: str) -> tuple[str, ...]:
-        """Names of a task's classes; none for a value."""
-        n_classes = max(sample.n_classes for sample in self.samples(task).values())
-        return self._class_names(task) or tuple(map(str, range(n_classes)))
 
     def _class_names(self, task: str) -> tuple[str, ...]:
         """As TASKS has them or a table that was read with names."""
@@ -143,6 +134,12 @@ class Predictions:
         return pd.Series(values).reindex(of_face).reset_index(drop=True)
 
 
+def check_columns(table: pd.DataFrame, needed: Sequence[str] = KEYS) -> None:
+    """ValueError for a predictions table that lacks one."""
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"predictions should have the columns {list(needed)}, got no {missing[0]!r}")
+
+
 def first_draw(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the first of several drawn masks, the one that is scored."""
     return table[table["draw"] == table["draw"].min()].drop(columns="draw") if "draw" in table else table
@@ -171,11 +168,13 @@ def _probabilities(rows: pd.DataFrame, task: str) -> Floats | None:
         raise ValueError(f"{error}, for {task!r}") from error
 
 
-def _n_classes(rows: pd.DataFrame, task: str, probabilities: Floats | None, names: tuple[str, ...]) -> int:
+def _checked_classes(
+    rows: pd.DataFrame, task: str, probabilities: Floats | None, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names of a task's classes, or numbers where they have none; ValueError for answers that are no class."""
     known = {name: rows[name].dropna().to_numpy(float) for name in ("y_true", "y_pred")}
     highest = int(max(values.max(initial=1) for values in known.values()))
     n = (len(names) or highest + 1) if probabilities is None else probabilities.shape[1]
     for name, values in known.items():
-        if not np.isin(values, range(n)).all():
-            raise ValueError(f"{name} of {task!r} should hold class indices 0..{n - 1}, got {np.unique(values)}")
-    return n
+        check_indices(f"{name} of {task!r}", values, n)
+    return names if len(names) == n else tuple(map(str, range(n)))

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analyses.attribution.atlas import AtlasResult
-from analyses.fairness.audit import COLUMNS
+from analyses.fairness.audit import COLUMNS, select
 from analyses.fairness.groups import FEW, MODERATE
 from analyses.fairness.metrics import DECLARED
-from analyses.fairness.samples import ALL, BARE, Predictions
+from analyses.fairness.samples import ALL, Predictions
+from analyses.fairness.tables import BARE
 from analyses.report.words import UNITS, Scale, scale
 from maskmtl.metrics import confusion
 
@@ -111,10 +112,7 @@ class ReportData:
 
     def rows(self, **where: str) -> pd.DataFrame:
         """The audit's rows with these values in these columns."""
-        keep = np.ones(len(self.audit), bool)
-        for name, wanted in where.items():
-            keep &= (self.audit[name] == wanted).to_numpy()
-        return self.audit[keep]
+        return select(self.audit, **where)
 
     @cached_property
     def annotated(self) -> dict[str, int]:
@@ -157,5 +155,5 @@ class ReportData:
                 known = ~np.isnan(sample.y_true + sample.y_pred)
                 if sample.n_classes and known.any():
                     counts = confusion(sample.y_true[known], sample.y_pred[known], sample.n_classes)
-                    found.append((task, mask, self.answers.classes(task), counts))
+                    found.append((task, mask, sample.classes, counts))
         return found

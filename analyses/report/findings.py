@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.fairness.audit import GAP, QUESTION, UNCLEAR
+from analyses.fairness.audit import GAP, QUESTION, UNCLEAR, select
 from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL
 from analyses.report.words import UNITS, Scale, capital, count, grouping_name, metric_name, scale, under
@@ -71,12 +71,8 @@ def _mirrored(gaps: pd.DataFrame) -> pd.Series:
 
 def _finding(row: Any, audit: pd.DataFrame, units: Mapping[str, str]) -> Finding:
     of, tests = scale(row.task, row.metric, units), _tests(row, audit)
-    own = audit[
-        (audit["statistic"] == ("value" if row.statistic == "gap" else "change"))
-        & np.logical_and.reduce(
-            [audit[name] == getattr(row, name) for name in ("task", "mask", "by", "group", "metric")]
-        )
-    ]
+    same = {name: getattr(row, name) for name in ("task", "mask", "by", "group", "metric")}
+    own = select(audit, **same, statistic="value" if row.statistic == "gap" else "change")
     text = f"{_told(row, next(own.itertuples()), of, audit)} {_evidence(row.family, tests)}"
     taken = ("task", "mask", "by", "group", "metric", "statistic", "value", "ci_low", "ci_high", "p_adjusted", "family")
     return Finding(text=text, n=int(row.n), tests=tests, **{name: getattr(row, name) for name in taken})
@@ -85,8 +81,7 @@ def _finding(row: Any, audit: pd.DataFrame, units: Mapping[str, str]) -> Finding
 def _tests(row: Any, audit: pd.DataFrame) -> int:
     """How many tests the p of a row is adjusted for."""
     keys = [*QUESTION, "metric"] if row.family == "declared" else ["model", "statistic", "family"]
-    family = audit[np.logical_and.reduce([audit[name] == getattr(row, name) for name in keys])]
-    tested = family["p_value"].notna().sum()
+    tested = select(audit, **{name: getattr(row, name) for name in keys})["p_value"].notna().sum()
     return int(1 if row.family == "declared" and tested == 2 else tested)
 
 

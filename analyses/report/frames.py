@@ -8,10 +8,6 @@ import pandas as pd
 from analyses.report.words import DASH, UNITS, Scale, capital, metric_name, p_value, scale, under, verdict
 
 
-def select(audit: pd.DataFrame, task: str, by: str, metric: str) -> pd.DataFrame:
-    return audit[(audit["task"] == task) & (audit["by"] == by) & (audit["metric"] == metric)]
-
-
 def group_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.DataFrame:
     """A row per group and mask: its figure, its gap to all others, what could have been found, and the verdict.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from analyses.report import texts
 from analyses.report.data import ReportData
 from analyses.report.findings import findings, in_brief, verdicts
-from analyses.report.page import report
+from analyses.report.page import page
 from analyses.report.sections import limits, sections, unexamined
 from maskmtl.files import write_json, write_text
 
@@ -20,7 +20,16 @@ FORMAT = 1
 
 def as_json(data: ReportData) -> dict[str, Any]:
     """What the page says, as JSON can hold it: NaN is null; valid under docs/report-schema.json."""
-    there = [key for key, _, _ in sections(data)]
+    return _content(data, [key for key, _, _ in sections(data)])
+
+
+def page_and_json(data: ReportData) -> tuple[str, dict[str, Any]]:
+    """`report` and `as_json`, for which the sections are made once."""
+    made = list(sections(data))
+    return page(data, made), _content(data, [key for key, _, _ in made])
+
+
+def _content(data: ReportData, there: list[str]) -> dict[str, Any]:
     counts = {name: verdicts(data.audit, declared=name == "declared") for name in ("declared", "exploratory")}
     keys = {"no gap": "no_gap", "not enough evidence": "not_enough_evidence", "too few": "too_few"}
     content = {
@@ -92,5 +101,6 @@ def write_report(data: ReportData, path: Path) -> None:
     """
     if path.suffix.lower() != ".html":
         raise ValueError(f"path should end in .html, got {path.name!r}")
-    write_json(path.with_suffix(".json"), as_json(data))
-    write_text(path, report(data))
+    html, content = page_and_json(data)
+    write_json(path.with_suffix(".json"), content)
+    write_text(path, html)

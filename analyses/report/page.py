@@ -82,9 +82,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # no s
 
 def report(data: ReportData) -> str:
     """The page; the same data give the same bytes."""
+    return page(data, list(sections(data)))
+
+
+def page(data: ReportData, made: Sequence[tuple[str, str, Html]]) -> str:
+    """The page of sections that are made."""
     where = f"{data.faces}{f', split {data.split}' if data.split else ''}"
     about = f"Faces: {where} ({', '.join(map(under, data.masks))})."
-    return document(f"Fairness report: {data.model}", about, data.date, list(sections(data)))
+    return document(f"Fairness report: {data.model}", about, data.date, made)
 
 
 def document(title: str, about: str, date: str, made: Sequence[tuple[str, str, Html]]) -> str:

@@ -6,7 +6,8 @@ import pandas as pd
 
 from analyses.fairness.audit import GAP, UNCLEAR
 from analyses.fairness.groups import FEW, MODERATE
-from analyses.fairness.samples import ALL, BARE
+from analyses.fairness.samples import ALL
+from analyses.fairness.tables import BARE
 from analyses.model_card import FORBIDDEN, INTENDED, LIMITS
 from analyses.report import texts
 from analyses.report.data import ReportData

@@ -93,6 +93,12 @@ def test_an_audit_has_bands_where_it_knows_them_and_is_drawn_in_its_unit():
         assert shape.y0 < y < shape.y1
 
 
+def test_every_mask_of_many_has_its_line_for_all_faces():
+    masks = ("none", "surgical", "n95", "n95_valve", "kn95", "duckbill", "cloth", "gas", "bandana")
+    figure = audit_figure(audit_rows(masks=masks), axis="accuracy", overall=dict.fromkeys(masks, 0.85))
+    assert len([shape for shape in figure.layout.shapes if shape.type == "line"]) == len(masks)
+
+
 def test_an_audit_of_several_statistics():
     with pytest.raises(ValueError, match=r"one statistic, got \['gap', 'value'\]"):
         audit_figure(pd.concat([audit_rows(), audit_rows("gap")]), axis="accuracy")

@@ -8,6 +8,7 @@ import pytest
 
 from analyses.fairness import audit
 from analyses.fairness.audit import COLUMNS
+from workbench.audited import Source
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,13 @@ def test_nothing_yet_says_what_to_do(fairness, say):
     assert not fairness.exception and "Nothing has been run yet" in say(fairness)
     at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
     assert "Upload a table of predictions" in say(at)
+
+
+def test_demo_faces_that_another_model_answered_for_are_not_shown(app, say):
+    table = pd.DataFrame({"face_id": range(40), "task": "gender", "y_true": 1.0, "y_pred": 1.0})
+    app.session_state["fair_demo"] = Source(table, "other on the demo faces", ("demo", "other"))
+    at = app.run().switch_page("views/fairness.py").run()
+    assert not at.exception and "Nothing has been run yet" in say(at) and "other on the demo faces" not in say(at)
 
 
 def test_a_foreign_table_is_mapped_and_audited(fairness, foreign, say):

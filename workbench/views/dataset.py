@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -69,7 +70,14 @@ def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict
     bar.progress(1.0, "Intervals …")
     assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
     title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
-    return {"title": title, "assessment": assessment, "rejected": faces.rejected, "order": order, "model": name}
+    return {
+        "id": uuid4().hex,
+        "title": title,
+        "assessment": assessment,
+        "rejected": faces.rejected,
+        "order": order,
+        "model": name,
+    }
 
 
 def chart(figure: go.Figure, alt: str, key: str) -> None:

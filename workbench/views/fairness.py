@@ -1,27 +1,30 @@
 """How each group fares, what a mask changes for it, and what the evidence allows to say."""
 
+from collections.abc import Hashable
 from functools import partial
 
 import pandas as pd
 import streamlit as st
 
+from analyses.fairness.audit import select
 from analyses.fairness.samples import ALL
 from analyses.figures import audit_figure
 from analyses.report.findings import findings, in_brief
-from analyses.report.frames import change_frame, group_frame, over_groups, select
+from analyses.report.frames import change_frame, group_frame, over_groups
 from analyses.report.words import capital, grouping_name, metric_name, scale
-from workbench import parts
+from workbench import parts, resources
 from workbench.audited import audited, choose_groupings, choose_source
 
 VALUES = "value", "change"
 
 
-def show_summary(audit: pd.DataFrame) -> None:
+def show_summary(audit: pd.DataFrame, key: Hashable) -> None:
+    """`key` tells this audit from others."""
     st.header("In brief")
-    told = findings(audit)
+    told, brief = resources.remember("fair_brief", key, lambda: (findings(audit), in_brief(audit)))
     for finding in told:
         st.markdown(f"- {finding.text}")
-    st.markdown(in_brief(audit))
+    st.markdown(brief)
     with st.container(horizontal=True):
         parts.csv("All figures (CSV)", "audit.csv", lambda: audit)
         parts.download("All figures (Parquet)", "audit.parquet", partial(audit.to_parquet, index=False))
@@ -39,9 +42,10 @@ def show_group(audit: pd.DataFrame) -> None:
     rows = by_group[by_group["task"] == task]
     by = middle.selectbox("Grouping", rows["by"].unique(), key="fair_grouping", format_func=grouping_name)
     metric = right.selectbox("Metric", rows["metric"].unique(), key="fair_metric", format_func=metric_name)
-    rows, of = select(audit, task, by, metric), scale(task, metric)
+    rows, of = select(audit, task=task, by=by, metric=metric), scale(task, metric)
     own = rows[rows["statistic"] == "value"]
-    overall = select(audit, task, ALL, metric).query("statistic == 'value'").set_index("mask")["value"].to_dict()
+    whole = select(audit, task=task, by=ALL, metric=metric, statistic="value")
+    overall = whole.set_index("mask")["value"].to_dict()
     axis = f"{metric_name(metric)}{f', {of.unit}' if of.unit else ''}"
     chart(
         audit_figure(own, axis=axis, factor=of.factor, overall=overall),
@@ -87,11 +91,12 @@ def page() -> None:
     source = choose_source()
     if source is None:
         return
-    audit = audited(source, choose_groupings(source))
+    by = choose_groupings(source)
+    audit = audited(source, by)
     if audit is None:
         return
     st.markdown(source.name)
-    show_summary(audit)
+    show_summary(audit, (source.key, by, str(audit["model"].iloc[0])))
     show_group(audit)
 
 

@@ -6,7 +6,7 @@ from datetime import date
 
 import streamlit as st
 
-from analyses.report import as_json, report
+from analyses.report import page_and_json
 from analyses.report.gather import gather
 from workbench import parts, resources
 from workbench.audited import audited, choose_groupings, choose_source
@@ -34,7 +34,8 @@ def page() -> None:
 
     def make() -> tuple[str, str]:
         data = gather(own, audit, faces=name, date=today, settings={"by": list(by), "seed": 0})
-        return report(data), json.dumps(as_json(data), allow_nan=False)
+        html, content = page_and_json(data)
+        return html, json.dumps(content, allow_nan=False)
 
     with st.spinner("Writing …"):
         html, content = resources.remember("report", (source.key, by, model, name, today), make)

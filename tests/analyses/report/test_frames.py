@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from analyses.report.frames import change_frame, group_frame, over_groups, select
+from analyses.fairness.audit import select
+from analyses.report.frames import change_frame, group_frame, over_groups
 from analyses.report.words import SPACE
 
 MINUS = "\N{MINUS SIGN}"
@@ -11,7 +12,7 @@ MINUS = "\N{MINUS SIGN}"
 
 @pytest.fixture(scope="module")
 def rows(own):
-    return select(own.audit, "gender", "ethnicity", "accuracy")
+    return select(own.audit, task="gender", by="ethnicity", metric="accuracy")
 
 
 def test_a_row_per_group_and_mask_with_its_gap(own, rows):
