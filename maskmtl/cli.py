@@ -56,7 +56,7 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="UTKFace.tar.gz, a folder of pictures, or a CSV with a column 'path'",
+        help="UTKFace.tar.gz, a folder or ZIP of pictures, or a CSV with a column 'path'",
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     sub.add_argument(
@@ -186,7 +186,7 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
 
 def add_faces(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "faces", metavar="FACES", help="a prepared folder, a folder or archive of UTKFace names, a CSV, or 'demo'"
+        "faces", metavar="FACES", help="a prepared folder, a folder, ZIP or archive of pictures, a CSV, or 'demo'"
     )
     sub.add_argument(
         "--model", help="a name from `maskmtl models` or a run folder (default: the project's default model)"

@@ -62,7 +62,7 @@ def prepare(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Read `source` (UTKFace archive, folder, or CSV with a column 'path') into the folder `out`.
+    """Read `source` (UTKFace archive, ZIP, folder, or CSV with a column 'path') into the folder `out`.
 
     align: find the face in each picture and crop it as UTKFace does. None: only for sources without UTKFace names.
     size: side of the cached crops, in px. seed: of the `random` protocol. workers: processes;

@@ -1,14 +1,16 @@
-"""Where faces come from: the UTKFace archive, a folder, or a CSV; each picture with its annotations.
+"""Where faces come from: the UTKFace archive, a folder, a ZIP, or a CSV; each picture with its annotations.
 
 Nothing is guessed: a name or row that lacks an annotation is reported with its reason.
 """
 
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -17,6 +19,7 @@ from maskmtl.tasks import TASKS, Classes, Scalar
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+LARGEST = 100  # MB of a picture in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
 _UTKFACE_START = re.compile(r"\d+_")
 _CAPTURED = re.compile(r"\d{8,}")
 
@@ -96,10 +99,12 @@ def read_source(source: Path) -> tuple[Iterator[Picture], int | None, bool]:
         return _from_folder(files, names, utkface), len(names), utkface
     if source.name.lower().endswith(ARCHIVE_SUFFIXES):
         return _from_archive(source), None, True
+    if source.suffix.lower() == ".zip":
+        return _read_zip(source)
     if source.suffix.lower() == ".csv":
         table = _read_csv(source)
-        return _from_table(table, source.parent), len(table), False
-    raise ValueError(f"source should be a folder, a .tar.gz or a .csv, got {str(source)!r}")
+        return _from_table(table, lambda path: (source.parent / path).read_bytes()), len(table), False
+    raise ValueError(f"source should be a folder, a .zip, a .tar.gz or a .csv, got {str(source)!r}")
 
 
 def _utkface_picture(path: str, data: bytes) -> Picture:
@@ -134,11 +139,55 @@ def _from_archive(source: Path) -> Iterator[Picture]:
         ) from error
 
 
-def _read_csv(source: Path) -> pd.DataFrame:
+def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
+    """As a folder; where it holds one CSV, that tells which pictures count, by paths beside it, and what they show."""
+    try:
+        archive = zipfile.ZipFile(source)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"archive should be a whole .zip, got {str(source)!r}: {error}") from error
+    files = [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
+    tables = [name for name in files if name.lower().endswith(".csv")]
+    names = sorted(name for name in files if is_image(name))
+    if len(tables) == 1:
+        with archive.open(tables[0]) as file:
+            table = _read_csv(file, f"{source}/{tables[0]}")
+        beside = PurePosixPath(tables[0]).parent
+        return _from_table(table, lambda path: _unpack(archive, str(beside / path))), len(table), False
+    if not names:
+        raise ValueError(f"archive should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}")
+    utkface = looks_like_utkface(names)
+    return _from_zip(archive, names, utkface), len(names), utkface
+
+
+def _from_zip(archive: zipfile.ZipFile, names: list[str], utkface: bool) -> Iterator[Picture]:
+    for name in names:
+        try:
+            data = _unpack(archive, name)
+        except OSError as error:
+            yield Picture(name, reason=f"the file can't be read: {error}")
+            continue
+        yield _utkface_picture(name, data) if utkface else Picture(name, data)
+
+
+def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One file; OSError where it is broken, encrypted, missing or too large."""
+    try:
+        with archive.open(name) as file:
+            data = file.read(LARGEST * 2**20 + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
+        raise OSError(str(error.args[0]) if error.args else repr(error)) from error
+    if len(data) > LARGEST * 2**20:
+        raise OSError(f"it is larger than {LARGEST} MB unpacked")
+    return data
+
+
+def _read_csv(source: Path | IO[bytes], name: str = "") -> pd.DataFrame:
     try:
         table = pd.read_csv(source, dtype={"path": str, "captured": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"CSV should have a header with a column 'path', got {str(source)!r}: {error}") from error
+        raise ValueError(
+            f"CSV should have a header with a column 'path', got {name or str(source)!r}: {error}"
+        ) from error
     if "path" not in table or table["path"].isna().any():
         raise ValueError(f"CSV should have a column 'path', filled in every row, got columns {list(table.columns)}")
     reserved = sorted({"digest", "group_id", "face_id", "excluded", *PROTOCOLS} & set(table.columns))
@@ -151,7 +200,7 @@ def _read_csv(source: Path) -> pd.DataFrame:
     return table
 
 
-def _from_table(table: pd.DataFrame, folder: Path) -> Iterator[Picture]:
+def _from_table(table: pd.DataFrame, read: Callable[[str], bytes]) -> Iterator[Picture]:
     taken: set[str] = set()
     for row in table.to_dict("records"):
         path = str(row.pop("path"))
@@ -161,9 +210,9 @@ def _from_table(table: pd.DataFrame, folder: Path) -> Iterator[Picture]:
         data = b""
         if reason is None:
             try:
-                data = (folder / path).read_bytes()
+                data = read(path)
             except (OSError, ValueError) as error:  # the latter for a path that can be none
-                reason = f"the file can't be read: {getattr(error, 'strerror', error)}"
+                reason = f"the file can't be read: {getattr(error, 'strerror', None) or error}"
         if reason is None:
             taken.add(path)
         yield Picture(path, data, {**row, **labels}, reason)

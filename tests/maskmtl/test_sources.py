@@ -1,4 +1,5 @@
 import tarfile
+import zipfile
 
 import pandas as pd
 import pytest
@@ -98,9 +99,9 @@ def test_sources_that_can_not_be_used(tmp_path):
     (tmp_path / "c.csv").write_text("path,digest\nx.jpg,3\n")
     with pytest.raises(ValueError, match="rename them"):
         read_source(tmp_path / "c.csv")
-    (tmp_path / "d.zip").write_text("")
-    with pytest.raises(ValueError, match=r"folder, a \.tar\.gz or a \.csv"):
-        read_source(tmp_path / "d.zip")
+    (tmp_path / "d.rar").write_text("")
+    with pytest.raises(ValueError, match=r"folder, a \.zip, a \.tar\.gz or a \.csv"):
+        read_source(tmp_path / "d.rar")
 
 
 def test_a_csv_whose_cells_are_not_guessed_at(tmp_path, demo_face_paths):
@@ -135,3 +136,47 @@ def test_a_broken_archive_says_so(tmp_path, demo_face_paths):
     (tmp_path / "half.tar.gz").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"whole \.tar\.gz"):
         list(read_source(tmp_path / "half.tar.gz")[0])
+
+
+def zipped(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_zip_is_read_as_its_folder_would_be(tmp_path, demo_face_paths):
+    data = demo_face_paths[0].read_bytes()
+    files = {"in/a.jpg": data, "__MACOSX/in/._a.jpg": b"x", "notes.txt": b"x", "../b.PNG": data}
+    pictures, total, aligned = read_source(zipped(tmp_path / "faces.zip", files))
+    assert (total, aligned) == (2, False)
+    assert [(picture.path, picture.data) for picture in pictures] == [("../b.PNG", data), ("in/a.jpg", data)]
+    (picture,), _, aligned = read_source(zipped(tmp_path / "utk.zip", {"26_1_3_20170117154900123.jpg": data}))
+    assert aligned and picture.columns["age"] == 26
+
+
+def test_the_csv_of_a_zip_tells_what_its_pictures_show(tmp_path, demo_face_paths):
+    data = demo_face_paths[0].read_bytes()
+    files = {"set/faces.csv": "path,age,site\na.jpg,30,north\nmissing.jpg,31,south\n", "set/a.jpg": data}
+    pictures, total, _ = read_source(zipped(tmp_path / "faces.zip", files))
+    first, second = pictures
+    assert total == 2 and first.data == data and first.columns["age"] == 30 and first.columns["site"] == "north"
+    assert "can't be read" in second.reason and "missing.jpg" in second.reason
+
+
+def test_a_zip_that_can_not_be_used(tmp_path, demo_face_paths, monkeypatch):
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match=r"archive should be a whole \.zip"):
+        read_source(broken)
+    with pytest.raises(ValueError, match="archive should hold pictures"):
+        read_source(zipped(tmp_path / "empty.zip", {"notes.txt": b"x"}))
+    monkeypatch.setattr("maskmtl.sources.LARGEST", 1)
+    (bomb,), _, _ = read_source(zipped(tmp_path / "bomb.zip", {"a.jpg": b"\0" * (3 * 2**20)}))
+    assert "larger than 1 MB unpacked" in bomb.reason
+    whole = zipped(tmp_path / "damaged.zip", {"a.jpg": demo_face_paths[0].read_bytes()})
+    data = bytearray(whole.read_bytes())
+    data[200:260] = bytes(60)
+    whole.write_bytes(data)
+    (damaged,), _, _ = read_source(whole)
+    assert "can't be read" in damaged.reason
