@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,33 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=names, default=("0",), help="comma-separated (default 0)")
     sub.add_argument("--no-train", action="store_true", help="show what is there")
     add_machine(sub)
+
+    sub = command("runs", _runs, "list, compare, stop, resume, delete and export runs")
+    actions = sub.add_subparsers(required=True, metavar="ACTION", dest="action")
+
+    def action(name: str, text: str, *, several: bool = False, one: bool = False) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        made.add_argument("--runs", type=Path, metavar="DIR", help="their folder (default: $MASKMTL_RUNS, else runs/)")
+        if one:
+            made.add_argument("name", metavar="RUN", help="its name, id or folder")
+        if several:
+            made.add_argument("names", metavar="RUN", nargs="+", help="names, ids or folders")
+        return made
+
+    action("list", "all runs, newest first").add_argument("--json", action="store_true", help="as one JSON list")
+    action("show", "a run's settings and epochs", one=True).add_argument(
+        "--json", action="store_true", help="as one JSON object"
+    )
+    action("compare", "settings that differ, and the best epochs' validation figures", several=True).add_argument(
+        "--json", action="store_true", help="as one JSON object"
+    )
+    action("stop", "ask a run to stop, or take it out of the queue", one=True)
+    add_machine(action("resume", "go on with a stopped or failed run, in the background", one=True))
+    action("delete", "remove a run, its weights and all", one=True)
+    add_machine(action("work", "train what is queued, until nothing is"))
+    made = action("export", "send a run to an MLflow server", one=True)
+    made.add_argument("--mlflow", required=True, metavar="URI", help="http://host:5000, or sqlite:///file.db")
+    made.add_argument("--experiment", default="maskmtl", help="default maskmtl")
 
     sub = command("predict", _predict, "write the predictions table of some faces")
     add_faces(sub)
@@ -302,7 +329,7 @@ def _train(args: argparse.Namespace) -> None:
         start = recipe(args.recipe, usable_device(args.device)).config if args.recipe else TrainConfig()
         config = dataclasses.replace(start, **changes)
     faces = load_faces(Path(args.faces), config.protocol)
-    with Bar("train", unit="batch") as bar, held() as asked:
+    with Bar("train", unit="batch") as bar, held() as asked, _recorded(args) as finish:
         try:
             train(
                 faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
@@ -312,7 +339,105 @@ def _train(args: argparse.Namespace) -> None:
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
             return
+        finish()
     print(f"trained; the best epoch's weights and card are in {args.folder}")
+
+
+@contextmanager
+def _recorded(args: argparse.Namespace) -> Iterator[Callable[[], object]]:
+    """Let the index of runs know of this one; gives what to call when it is done. Not a reason to fail."""
+    import sqlite3
+
+    from maskmtl.checkpoint import usable_device
+    from maskmtl.runs import Runs
+
+    runs = Runs()
+    if not args.resume and args.folder.exists() and any(args.folder.iterdir()):
+        yield lambda: None  # train() refuses it
+        return
+    with ExitStack() as stack:
+        try:
+            run = stack.enter_context(runs.recorded(args.folder, args.faces, str(usable_device(args.device))))
+        except (OSError, sqlite3.Error) as error:
+            print(f"maskmtl: this run is not in the index of runs: {error}", file=sys.stderr)
+            yield lambda: None
+        else:
+            yield lambda: runs.finish(run)
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from maskmtl import runs as index
+
+    runs = index.Runs(args.runs)
+    if args.action == "list":
+        _list_runs(runs.all(), as_json=args.json)
+    elif args.action == "show":
+        _show_run(runs.get(args.name), as_json=args.json)
+    elif args.action == "compare":
+        settings, figures = index.compare([runs.get(name) for name in args.names])
+        if args.json:
+            print(json.dumps({"settings": json.loads(settings.to_json()), "val": json.loads(figures.to_json())}))
+            return
+        print("Settings that differ\n", settings.to_string() if len(settings) else "none", sep="")
+        print("\nThe best epoch on val; n faces of val\n", figures.round(3).to_string(), sep="")
+    elif args.action == "work":
+        from maskmtl.queue import work
+
+        with held() as asked:
+            work(runs, args.device or "", threads=args.threads, stop=asked, log=_log_run)
+    elif args.action == "export":
+        from maskmtl.tracking import export
+
+        print(f"MLflow run {export(runs.get(args.name), args.mlflow, args.experiment)} in {args.mlflow}")
+    else:
+        _change_run(args, runs)
+
+
+def _change_run(args: argparse.Namespace, runs: Any) -> None:
+    run = runs.get(args.name)
+    getattr(runs, args.action)(run.id)
+    if args.action == "resume":
+        from maskmtl.queue import start_worker
+
+        start_worker(runs, run.device)
+    done = {"stop": "asked to stop", "resume": "queued", "delete": "deleted"}[args.action]
+    print(f"{run.name}: {done}")
+
+
+def _log_run(run: Any, line: dict[str, Any]) -> None:
+    print(run.name, end=": ")
+    _log_epoch(line)
+
+
+def _list_runs(runs: Sequence[Any], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print(json.dumps([{**asdict(run), "folder": str(run.folder)} for run in runs], indent=2))
+        return
+    if not runs:
+        print("no runs yet: train one with `maskmtl train`, or on the page Train of the workbench")
+    for run in runs:
+        lines = run.lines()
+        epochs = f"{len(lines)} epochs" if run.state != "queued" else "waiting"
+        reason = f": {run.error}" if run.error else ""
+        print(f"{run.name}  {run.state}{reason}  {epochs}  on {run.faces}  {run.created}")
+
+
+def _show_run(run: Any, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    about = {**asdict(run), "folder": str(run.folder), "config": asdict(run.config()), "best": run.best()}
+    if as_json:
+        print(json.dumps(about, indent=2))
+        return
+    for key, value in about.items():
+        if key not in ("config", "best"):
+            print(f"{key}: {value}")
+    for key, value in about["config"].items():
+        print(f"  {key}: {value}")
+    for line in run.lines():
+        _log_epoch(line)
 
 
 def _table(args: argparse.Namespace) -> None:

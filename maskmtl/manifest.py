@@ -1,5 +1,6 @@
 """A data set on disk: one table of faces, their pixels and landmarks."""
 
+import hashlib
 import json
 import mmap
 import os
@@ -116,6 +117,48 @@ def load_faces(folder: Path, protocol: str = "random") -> Faces:
     images = np.memmap(folder / PIXELS, np.uint8, "r", shape=shape) if len(table) else np.zeros(shape, np.uint8)
     rejected = pd.read_csv(folder / REJECTED)
     return Faces(table, Pixels(images), Landmarks.load(folder / LANDMARKS), rejected, folder.resolve().name)
+
+
+def training_folder(source: str, cache: Path, *, progress: Progress | None = None) -> Path:
+    """The prepared folder of a source, with the splits that prepare() made: what a model can be trained on.
+
+    A folder that is prepared is its own; 'demo' lies in the user's cache; other sources are prepared once into `cache`,
+    and again when they have changed. ValueError or OSError for what can't be prepared.
+    """
+    from maskmtl.prepare import prepare
+
+    if source == "demo":
+        images = open_faces("demo", progress=progress).images._images
+        assert isinstance(images, np.memmap)
+        return Path(str(images.filename)).parent
+    path = Path(source)
+    if is_prepared(path):
+        return path
+    if not path.exists():
+        raise ValueError(f"faces should be 'demo', a prepared folder, pictures or a CSV, got {source!r}: not there")
+    key = f"{path.absolute()} {path.stat().st_mtime_ns}".encode()
+    folder = cache / hashlib.blake2b(key, digest_size=6).hexdigest()
+    if not is_prepared(folder):
+        prepare(path, folder, progress=progress)
+    return folder
+
+
+def save_faces(faces: Faces, out: Path) -> None:
+    """Copy the prepared folder that holds these faces (all of it, whatever was selected) to a new folder `out`.
+
+    Raises ValueError where `out` is in the way, OSError where it can't be written; then nothing is left.
+    """
+    if out.exists():
+        raise ValueError(f"out should be a new folder, got {str(out)!r}, which exists")
+    if not isinstance(faces.images._images, np.memmap):
+        raise ValueError("faces should come from a prepared folder, got faces in memory")
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copytree(Path(str(faces.images._images.filename)).parent, partial)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress: Progress | None = None) -> Faces:

@@ -13,3 +13,8 @@ def cache_folder() -> Path:
     if own := os.environ.get("MASKMTL_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maskmtl"
+
+
+def runs_folder() -> Path:
+    """Where the workbench and `maskmtl runs` keep runs: $MASKMTL_RUNS, else runs/ of the project. Not created here."""
+    return Path(os.environ.get("MASKMTL_RUNS") or ROOT / "runs")

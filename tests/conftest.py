@@ -20,9 +20,10 @@ def shared_archive() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory):
-    """Keep the tests out of the user's cache folder."""
+    """Keep the tests out of the user's cache and runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKMTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MASKMTL_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield
 
 

@@ -1,0 +1,384 @@
+"""Runs: a folder each, and an index of them in SQLite that several processes may write at once.
+
+A run's folder holds what training.py writes, and
+    run.json      id, name, parent, faces, device, created, versions, and whether it has finished
+    status.json   where it stands, while it runs
+    log.txt       what it said
+The index adds state and place in the queue. It can be lost: folders beside it that it doesn't know are taken up again.
+Whether a run is alive is told by a lock on its folder, which the kernel frees when its process ends, however it ends.
+"""
+
+import fcntl
+import json
+import platform
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from io import BufferedWriter
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import torch
+
+from maskmtl import __version__
+from maskmtl.checkpoint import CARD, WEIGHTS, usable_device
+from maskmtl.files import write_json
+from maskmtl.paths import runs_folder
+from maskmtl.training import OF_INDEX, TrainConfig
+
+STATES = ("queued", "running", "stopped", "done", "failed")
+INDEX, STATUS, LOG = "runs.sqlite", "status.json", "log.txt"
+ABOUT, LOCK = OF_INDEX
+BUSY = 30.0  # s to wait for another writer
+_NAME = re.compile(r"[\w+-][\w.+-]{0,79}")
+_COLUMNS = ("id", "name", "folder", "state", "parent", "faces", "device", "created", "error")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, folder TEXT NOT NULL UNIQUE, state TEXT NOT NULL,
+    parent TEXT NOT NULL, faces TEXT NOT NULL, device TEXT NOT NULL, created TEXT NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    place INTEGER NOT NULL DEFAULT 0, stop INTEGER NOT NULL DEFAULT 0
+)"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands.
+
+    phase: 'preparing' or 'training'. batch, batches: of the epoch; while preparing, pictures. seconds: since it was
+    started or resumed. left: seconds left by the pace so far, None before that is known.
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    seconds: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the index knows it.
+
+    parent: what it is a variant of, a model's name or a run's folder; '' for none. faces: 'demo' or a path. created:
+    ISO 8601, UTC. error: why it failed, a sentence, else ''.
+    """
+
+    id: str
+    name: str
+    folder: Path
+    state: str
+    parent: str
+    faces: str
+    device: str
+    created: str
+    error: str
+
+    def config(self) -> TrainConfig:
+        return TrainConfig.from_json(_read_json(self.folder / "config.json"))
+
+    def has_model(self) -> bool:
+        """Whether there are weights to load; a run that was stopped may have some."""
+        return (self.folder / CARD).is_file() and (self.folder / WEIGHTS).is_file()
+
+    def status(self) -> Status | None:
+        """Live progress of a running run."""
+        try:
+            return Status(**_read_json(self.folder / STATUS))
+        except (ValueError, TypeError):
+            return None
+
+    def metrics(self) -> pd.DataFrame:
+        """Long: epoch, part ('train', 'val'), mask ('' for train), task, metric (loss, accuracy, mae), value."""
+        rows = []
+        for line in self.lines():
+            rows += [(line["epoch"], "train", "", task, "loss", value) for task, value in line["train_loss"].items()]
+            for mask, figures in line["val"].items():
+                for name, value in figures.items():
+                    rows.append((line["epoch"], "val", mask, *name.rsplit("_", 1), value))
+        return pd.DataFrame(rows, columns=["epoch", "part", "mask", "task", "metric", "value"])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Of metrics.jsonl, an epoch each."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def best(self) -> dict[str, Any] | None:
+        """The line of the epoch whose weights were kept."""
+        return max(self.lines(), key=lambda line: line["score"], default=None)
+
+
+class Runs:
+    """The index of the runs in a folder, by default `paths.runs_folder()`. Nothing is made before a run is."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = Path(folder or runs_folder()).absolute()
+
+    def all(self) -> list[Run]:
+        """Newest first. A run whose process has died is 'stopped'; a folder that has gone is no run."""
+        known = self._known()
+        here = {run.folder for run in known}
+        if any(path.parent not in here for path in self.folder.glob(f"*/{ABOUT}")):
+            self._take_up()
+            known = self._known()
+        return [_true(run) for run in known if run.folder.is_dir()]
+
+    def get(self, name: str) -> Run:
+        """By name, id or folder; ValueError with the names there are."""
+        runs = self.all()
+        for run in runs:
+            if name in (run.name, run.id, str(run.folder)) or Path(name).absolute() == run.folder:
+                return run
+        raise ValueError(f"run should be one of {[run.name for run in runs]}, got {name!r}")
+
+    def add(self, config: TrainConfig, faces: str, *, name: str = "", parent: str = "", device: str = "") -> Run:
+        """Queue a run. Raises ValueError for a name that is none; one that is taken gets a number."""
+        name = name.strip() or f"{config.encoder}-{config.sharing}-{config.balancing}"
+        check_name(name)
+        source = faces if faces == "demo" else str(Path(faces).absolute())
+        with self._writing() as database:
+            taken = {row[0] for row in database.execute("SELECT name FROM runs")}
+            taken |= {path.name for path in self.folder.iterdir()}
+            free = _free(name, taken)
+            run = _new(self.folder / free, free, source, parent, str(usable_device(device or None)), "queued")
+            run.folder.mkdir(parents=True)
+            write_json(run.folder / "config.json", asdict(config))
+            write_about(run)
+            _insert(database, run)
+        return run
+
+    def stop(self, name: str) -> None:
+        """Ask a running run to stop, or take one out of the queue."""
+        run = self.get(name)
+        with self._writing() as database:
+            database.execute("UPDATE runs SET stop = 1 WHERE id = ? AND state = 'running'", (run.id,))
+            database.execute("UPDATE runs SET state = 'stopped' WHERE id = ? AND state = 'queued'", (run.id,))
+
+    def resume(self, name: str) -> None:
+        """Queue a stopped or failed run again, behind the others. ValueError for one that is neither."""
+        run = self.get(name)
+        if run.state not in ("stopped", "failed"):
+            raise ValueError(f"run should be stopped or failed to be resumed, {run.name} is {run.state}")
+        with self._writing() as database:
+            database.execute(
+                "UPDATE runs SET state = 'queued', error = '', stop = 0, place = (SELECT 1 + MAX(place) FROM runs) "
+                "WHERE id = ?", (run.id,),
+            )  # fmt: skip
+
+    def delete(self, name: str) -> None:
+        """Remove a run and its folder, weights and all. ValueError while it runs."""
+        run = self.get(name)
+        if run.state == "running":
+            raise ValueError(f"run should not be running to be deleted, {run.name} is: stop it first")
+        with self._writing() as database:
+            database.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+        shutil.rmtree(run.folder)
+
+    def asked_to_stop(self, run: Run) -> bool:
+        with self._reading() as database:
+            found = None if database is None else database.execute("SELECT stop FROM runs WHERE id = ?", (run.id,))
+            row = None if found is None else found.fetchone()
+        return row is None or bool(row[0])  # a run that has gone from the index has no reason to go on
+
+    @contextmanager
+    def claimed(self, device: str) -> Iterator[Run | None]:
+        """The oldest queued run of a device, running while the block lasts; None where there is none.
+
+        Whoever leaves the block says by `finish` what came of it; one that says nothing was stopped.
+        """
+        with self._writing() as database:
+            row = database.execute(f"{_select('state = ? AND device = ?', 'place')} LIMIT 1", ("queued", device))
+            found = row.fetchone()
+            run = None if found is None else _run(found)
+            lock = None if run is None else self._start(database, run)
+        if run is None or lock is None:
+            yield None
+            return
+        with self._running(run, lock):
+            yield run
+
+    @contextmanager
+    def recorded(self, folder: Path, faces: str, device: str) -> Iterator[Run]:
+        """As `claimed`, for a run that someone trains in a folder of their own."""
+        folder = folder.absolute()
+        known = next((run for run in self.all() if run.folder == folder), None)
+        with self._writing() as database:
+            folder.mkdir(parents=True, exist_ok=True)
+            if known is None:
+                taken = {row[0] for row in database.execute("SELECT name FROM runs")}
+                known = _new(folder, _free(folder.name, taken), faces, "", device, "running")
+                _insert(database, known)
+            write_about(known)
+            lock = self._start(database, known)
+        with self._running(known, lock):
+            yield known
+
+    def _start(self, database: sqlite3.Connection, run: Run) -> BufferedWriter:
+        """Its lock, which closing the file frees."""
+        lock = open(run.folder / LOCK, "ab")  # noqa: SIM115
+        fcntl.flock(lock, fcntl.LOCK_EX)  # at most a moment: others only ask whether it is free
+        database.execute("UPDATE runs SET state = 'running', stop = 0, error = '' WHERE id = ?", (run.id,))
+        return lock
+
+    @contextmanager
+    def _running(self, run: Run, lock: BufferedWriter) -> Iterator[None]:
+        with lock:
+            try:
+                yield
+            finally:
+                (run.folder / STATUS).unlink(missing_ok=True)
+                with self._writing() as database:
+                    database.execute("UPDATE runs SET state = 'stopped' WHERE id = ? AND state = 'running'", (run.id,))
+
+    def finish(self, run: Run, error: str = "") -> None:
+        """Say that a run is done, or why it failed."""
+        if not error:
+            write_about(run, finished=True)
+        with self._writing() as database:
+            state = "failed" if error else "done"
+            database.execute("UPDATE runs SET state = ?, error = ? WHERE id = ?", (state, error, run.id))
+
+    def queued(self, device: str) -> int:
+        return sum(run.state == "queued" and run.device == device for run in self.all())
+
+    def _known(self) -> list[Run]:
+        with self._reading() as database:
+            return [] if database is None else [_run(row) for row in database.execute(_select())]
+
+    def _take_up(self) -> None:
+        """Enter the folders that the index does not know."""
+        with self._writing() as database:
+            here = {row[0] for row in database.execute("SELECT folder FROM runs")}
+            for path in sorted(self.folder.glob(f"*/{ABOUT}")):
+                if str(path.parent) in here:
+                    continue
+                try:
+                    about = _read_json(path)
+                    state = "done" if about.pop("finished") else "stopped"
+                    about.pop("versions")
+                    run = Run(**about, folder=path.parent, state=state, error="")
+                except (ValueError, TypeError, KeyError):
+                    continue  # someone else's file
+                database.execute("DELETE FROM runs WHERE id = ? OR name = ?", (run.id, run.name))
+                _insert(database, run)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that no other writer can come into."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.folder / INDEX, timeout=BUSY, isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.execute(_SCHEMA)
+                yield database
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        if not (self.folder / INDEX).is_file():
+            yield None
+            return
+        with closing(sqlite3.connect(self.folder / INDEX, timeout=BUSY, isolation_level=None)) as database:
+            yield database if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() else None
+
+
+def compare(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What differs in the settings of several runs, and their best epochs' validation figures; a column each."""
+    configs = {run.name: asdict(run.config()) for run in runs}
+    settings = pd.DataFrame({name: {k: _plain(v) for k, v in config.items()} for name, config in configs.items()})
+    settings.loc["faces"] = {run.name: run.faces for run in runs}
+    figures: dict[str, dict[str, float]] = {}
+    for run in runs:
+        best = run.best() or {"val": {}}
+        figures[run.name] = {
+            f"{m} {name}": value for m, of_mask in best["val"].items() for name, value in of_mask.items()
+        }
+        card = _read_json(run.folder / CARD) if run.has_model() else {}
+        figures[run.name] |= {"epoch": best.get("epoch", np.nan), "n": card.get("data", {}).get("val", np.nan)}
+    return settings[settings.astype(str).nunique(axis=1) > 1], pd.DataFrame(figures)
+
+
+def write_about(run: Run, finished: bool = False) -> None:
+    """run.json, from which the index can be made again."""
+    about = {key: getattr(run, key) for key in ("id", "name", "parent", "faces", "device", "created")}
+    versions = {
+        "maskmtl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()
+    }  # fmt: skip
+    write_json(run.folder / ABOUT, {**about, "finished": finished, "versions": versions})
+
+
+def check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name should be letters, digits, '.', '_', '+' and '-', at most 80, got {name!r}")
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether some process holds the lock of a run's folder."""
+    try:
+        with open(folder / LOCK, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or with the first number that is free."""
+    return name if name not in taken else next(n for i in count(2) if (n := f"{name}-{i}") not in taken)
+
+
+def _new(folder: Path, name: str, faces: str, parent: str, device: str, state: str) -> Run:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Run(uuid4().hex[:12], name, folder, state, parent, faces, device, created, "")
+
+
+def _insert(database: sqlite3.Connection, run: Run) -> None:
+    values = [str(getattr(run, column)) for column in _COLUMNS]
+    marks = ", ".join("?" * len(values))
+    database.execute(
+        f"INSERT OR REPLACE INTO runs ({', '.join(_COLUMNS)}, place) "
+        f"VALUES ({marks}, (SELECT 1 + COALESCE(MAX(place), 0) FROM runs))", values,
+    )  # fmt: skip
+
+
+def _select(where: str = "1", order: str = "created DESC, place DESC") -> str:
+    return f"SELECT {', '.join(_COLUMNS)} FROM runs WHERE {where} ORDER BY {order}"
+
+
+def _run(row: Sequence[str]) -> Run:
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    return Run(**{**values, "folder": Path(values["folder"])})
+
+
+def _true(run: Run) -> Run:
+    if run.state == "running" and not is_alive(run.folder):
+        return replace(run, state="stopped")
+    return run
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"run should have a readable {path.name}, got {str(path)!r}: {error}") from error
