@@ -9,7 +9,7 @@ import pandas as pd
 from analyses.face import signed
 from analyses.fairness import group_table
 from analyses.figures import mask_name
-from maskmtl.metrics import confusion, per_class
+from maskmtl.metrics import confusion, per_class, wilson
 from maskmtl.tasks import Classes, TaskSpec
 
 GROUPINGS = {"ethnicity": "Ethnicity", "gender": "Gender", "age_band": "Age band"}
@@ -24,7 +24,6 @@ class Assessment:
     tasks: tuple[str, ...]
     predictions: pd.DataFrame
     overall: pd.DataFrame  # the columns of group_table, grouped by ALL
-    groups: dict[str, pd.DataFrame]  # of GROUPINGS -> group_table
     confusions: dict[str, dict[str, np.ndarray]]  # task -> mask -> counts (K, K), rows annotated
     per_class: pd.DataFrame  # task, mask, class, precision, recall, f1, support
     specs: Mapping[str, TaskSpec]
@@ -52,7 +51,7 @@ class Assessment:
 def assess(
     predictions: pd.DataFrame, faces_table: pd.DataFrame, specs: Mapping[str, TaskSpec], *, seed: int = 0
 ) -> Assessment:
-    """Headline, confusion matrices, per-class scores and group tables of one model's `predictions`."""
+    """Headline, confusion matrices and per-class scores of one model's `predictions`."""
     labelled = predictions.groupby("task")["y_true"].count()
     tasks = tuple(task for task in specs if labelled.get(task, 0))
     known = predictions[predictions["task"].isin(tasks)]
@@ -74,11 +73,33 @@ def assess(
         tasks=tasks,
         predictions=predictions,
         overall=group_table(known, whole, ALL, seed=seed),
-        groups={by: group_table(known, faces_table, by, seed=seed) for by in GROUPINGS},
         confusions=confusions,
         per_class=pd.concat(classes[1:] or classes, ignore_index=True),
         specs=specs,
     )
+
+
+def reliability(predictions: pd.DataFrame, *, bins: int = 10) -> pd.DataFrame:
+    """How often answers of each confidence are right: mask, confidence (mean), accuracy, ci_low, ci_high, n.
+
+    `predictions` are of one task of classes; confidence is the probability of the answer. Bins hold about equally many
+    faces (Nguyen and O'Connor 2015); equal confidences stay in one. Intervals are Wilson's, at 95 %.
+    """
+    known = predictions.dropna(subset=["y_true"])
+    rows = []
+    for mask, of_mask in known.groupby("mask", sort=False):
+        found = pd.DataFrame({"confidence": confidence(of_mask), "right": of_mask["y_true"] == of_mask["y_pred"]})
+        binned = pd.qcut(found["confidence"].rank(method="average"), min(bins, len(found)), duplicates="drop")
+        for _, part in found.groupby(binned, observed=True):
+            hits, n = int(part["right"].sum()), len(part)
+            low, high = wilson(hits, n)
+            rows.append((mask, part["confidence"].mean(), hits / n, float(low), float(high), n))
+    return pd.DataFrame(rows, columns=["mask", "confidence", "accuracy", "ci_low", "ci_high", "n"])
+
+
+def confidence(predictions: pd.DataFrame) -> np.ndarray:
+    """(N,) probability of each row's answer; NaN for a task without classes."""
+    return np.array([np.nan if p is None else max(p) for p in predictions["probabilities"]], float)
 
 
 def in_words(table: pd.DataFrame, by: str) -> pd.DataFrame:

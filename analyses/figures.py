@@ -14,17 +14,12 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 from plotly.colors import hex_to_rgb, sequential
 
-# Okabe and Ito 2008, without yellow, which is too pale for thin marks on white
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+from maskmtl.tasks import TASKS
+
+# Okabe and Ito 2008, without yellow, too pale for thin marks on white, and grey for their black, unseen on dark
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#808080")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,10px")
-AXIS_TITLES = {
-    "accuracy": "accuracy",
-    "accuracy_change": "accuracy, masked − bare",
-    "mae": "mean absolute error",
-    "mae_change": "absolute error, masked − bare",
-    "signed_error": "error, predicted − annotated",
-}
 NO_EVIDENCE = 0.01  # a map whose positive peak is below this share of its largest magnitude shows nothing
 OPACITY = 0.8
 BIN = 2.0
@@ -63,34 +58,6 @@ def confusion_figure(counts: ArrayLike, names: Sequence[str]) -> go.Figure:
     figure = _figure(heat, height=110 + 58 * len(names))
     figure.update_xaxes(title="predicted", showgrid=False)
     figure.update_yaxes(title="annotated", showgrid=False, autorange="reversed")
-    return figure
-
-
-def group_figure(table: pd.DataFrame, by: str, *, unit: str = "") -> go.Figure:
-    """Values of one model, task and metric of `group_table` by group, with interval and n, bare beside masked.
-
-    Hollow marks are flagged: fewer than 100 faces. `unit` names the unit of a value, such as 'years'.
-    """
-    for column in ("model", "task", "metric"):
-        if table[column].nunique() != 1:
-            raise ValueError(f"table should hold one {column}, got {sorted(table[column].unique())}")
-    metric = str(table["metric"].iloc[0])
-    groups, masks = list(table[by].unique()), list(table["mask"].unique())
-    figure = _figure(height=90 + len(groups) * (24 + 14 * len(masks)))
-    step = 0.6 / len(masks)
-    for at, (mask, place) in enumerate(_places(masks).items()):
-        rows, offset = table[table["mask"] == mask], (at - (len(masks) - 1) / 2) * step
-        y = np.array([groups.index(group) for group in rows[by]]) + offset
-        _add_dots(figure, rows, y, mask, place, by=by, digits=3)
-    _name_groups(figure, table, by)
-    percent = metric.startswith("accuracy")
-    figure.update_xaxes(
-        title=AXIS_TITLES.get(metric, metric) + (f" ({unit})" if unit and not percent else ""),
-        tickformat=".0%" if percent else None,
-        zeroline=metric not in ("accuracy", "mae"),
-        zerolinecolor="#666666",
-    )
-    figure.update_layout(showlegend=True)
     return figure
 
 
@@ -183,6 +150,100 @@ def _group_label(rows: pd.DataFrame, group: str) -> str:
     return f"{group}<br>n {low:,}" if low == high else f"{group}<br>n {low:,}–{high:,}"
 
 
+def reliability_figure(table: pd.DataFrame) -> go.Figure:
+    """Rows of `analyses.assessment.reliability`: how often answers of each confidence are right, per mask."""
+    figure = _figure(height=340)
+    figure.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": "#888888", "dash": "dot", "width": 1.5}, hoverinfo="skip",
+        name="as confident as right",
+    )  # fmt: skip
+    for mask, place in _places(table["mask"].unique()).items():
+        rows = table[table["mask"] == mask]
+        figure.add_scatter(
+            x=rows["confidence"],
+            y=rows["accuracy"],
+            mode="lines+markers",
+            name=mask_name(mask),
+            marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 8},
+            line={"color": PALETTE[place], "dash": DASHES[place], "width": 1.5},
+            error_y={
+                "array": rows["ci_high"] - rows["accuracy"],
+                "arrayminus": rows["accuracy"] - rows["ci_low"],
+                "thickness": 1,
+                "width": 2,
+            },
+            customdata=rows[["n"]],
+            hovertemplate="confidence %{x:.0%}: right %{y:.0%}, n %{customdata[0]}",
+        )
+    low = min(0.9, float(table["confidence"].min()), float(table["ci_low"].min())) if len(table) else 0
+    span = [max(0.0, low - 0.05), 1.02]
+    figure.update_xaxes(title="mean confidence of a tenth of the faces", tickformat=".0%", range=span)
+    figure.update_yaxes(title="share right", tickformat=".0%", range=span)
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def curves_figure(metrics: pd.DataFrame, *, axis: str, best: int | None = None) -> go.Figure:
+    """One metric of `Run.metrics` by epoch: a line per task and mask. best: the epoch whose weights are kept."""
+    figure = _figure(height=300)
+    places = _places(metrics["mask"].unique())
+    for (task, mask), rows in metrics.groupby(["task", "mask"], sort=False):
+        place, dash = _task_place(str(task)), DASHES[places[mask] % len(DASHES)]
+        figure.add_scatter(
+            x=rows["epoch"],
+            y=rows["value"],
+            mode="lines+markers" if len(rows) < 30 else "lines",
+            name=f"{task}, {mask_name(mask)}" if mask else str(task),
+            line={"color": PALETTE[place], "dash": dash, "width": 2},
+            marker={"symbol": SYMBOLS[place], "size": 6},
+            hovertemplate="epoch %{x}: %{y:.3f}",
+        )
+    if best is not None:
+        figure.add_vline(best, line={"color": "#808080", "dash": "dot", "width": 1.5})
+    last = int(metrics["epoch"].max()) if len(metrics) else 1
+    figure.update_xaxes(title="epoch", range=[0.5, last + 0.5], tickformat="d", dtick=-(-last // 8))
+    figure.update_yaxes(title=axis)
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def drift_figure(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], *, unit: str = "") -> go.Figure:
+    """Heat map of one task's drift (`mask_lab`): `row` by `column` of the table, in `unit` or else in points.
+
+    Blue up, vermilion down about a grey zero; a flip has its sign.
+    """
+    factor = 1 if unit else 100
+    values = np.full((len(rows), len(columns)), np.nan)
+    text = np.full(values.shape, "", object)
+    for entry in table.itertuples():
+        place = list(rows).index(str(entry.row)), list(columns).index(str(entry.column))
+        values[place] = factor * entry.drift
+        text[place] = f"{'⇄ ' if entry.flip else ''}{factor * entry.drift:+.{1 if unit else 0}f}"
+    full = max(float(np.nanmax(np.abs(values), initial=0)), 1.0)
+    heat = go.Heatmap(
+        z=values, x=list(columns), y=list(rows), zmin=-full, zmax=full, text=text, texttemplate="%{text}",
+        showscale=False,
+        colorscale=[(0, PALETTE[4]), (0.5, "#e4e4e4"), (1, PALETTE[5])], xgap=2, ygap=2,
+        hovertemplate="%{y}, %{x}: %{text} " + (unit or "points") + "<extra></extra>", textfont={"color": "#111111"},
+    )  # fmt: skip
+    figure = _figure(heat, height=90 + 34 * len(rows))
+    figure.update_xaxes(showgrid=False, side="top")
+    figure.update_yaxes(showgrid=False, autorange="reversed")
+    return figure
+
+
+def loss_figure(losses: Sequence[Sequence[float]], batches: int) -> go.Figure:
+    """The summed loss of single batches so far: pairs (batch of the run, loss); `batches` are in an epoch."""
+    figure = _figure(height=240)
+    figure.add_scatter(
+        x=[done / max(batches, 1) for done, _ in losses], y=[loss for _, loss in losses], mode="lines",
+        line={"color": PALETTE[0], "width": 1.5}, hovertemplate="epoch %{x:.2f}: %{y:.3f}", name="loss",
+    )  # fmt: skip
+    figure.update_xaxes(title="epochs done")
+    figure.update_yaxes(title="loss of a batch")
+    return figure
+
+
 def error_figure(predictions: pd.DataFrame, *, unit: str = "years") -> go.Figure:
     """How the errors of one value task spread: share of faces per 2 units of predicted − annotated, per mask."""
     if predictions["task"].nunique() != 1:
@@ -271,6 +332,11 @@ def outlined(picture: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np
     cells = cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     lines, _ = cv2.findContours(np.pad(cells, 1), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(-1, -1))
     return np.asarray(cv2.drawContours(picture.copy(), lines, -1, (255, 255, 255), 1), np.uint8)
+
+
+def _task_place(task: str) -> int:
+    """A task's place in PALETTE and SYMBOLS: the same wherever tasks are shown."""
+    return (list(TASKS).index(task) if task in TASKS else len(TASKS)) % len(PALETTE)
 
 
 def _places(masks: Iterable[str]) -> dict[str, int]:

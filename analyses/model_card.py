@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analyses.assessment import GROUPINGS, Assessment, assess, in_words
+from analyses.fairness import group_table
 from analyses.figures import mask_name
 from maskmtl.checkpoint import CARD, load_model
 from maskmtl.evaluation import choose, evaluate
@@ -74,7 +75,7 @@ def write_card(name: str, faces: Path, *, seed: int = 0) -> Path:
     }
     write_json(MODELS / name / CARD, card)
     path = MODELS / name / "README.md"
-    write_text(path, _markdown(model, card, assessment))
+    write_text(path, _markdown(model, card, assessment, test.table))
     return path
 
 
@@ -97,12 +98,13 @@ def _summary(model: MaskMTL, assessment: Assessment) -> str:
     return f"{network}; test {'; '.join(parts)}"
 
 
-def _markdown(model: MaskMTL, card: dict[str, Any], assessment: Assessment) -> str:
+def _markdown(model: MaskMTL, card: dict[str, Any], assessment: Assessment, faces: pd.DataFrame) -> str:
     training, data, test = card["training"], card["data"], card["test"]
     masks = ", ".join(mask_name(mask) for mask in training["masks"])
     settings = json.dumps(training, indent=2)
+    by_group = {by: group_table(assessment.predictions, faces, by, seed=test["mask_seed"]) for by in GROUPINGS}
     groups = "\n\n".join(
-        f"### {title}, {task}\n\n{_table(_lines(assessment.groups[by], by, task))}"
+        f"### {title}, {task}\n\n{_table(_lines(by_group[by], by, task))}"
         for by, title in GROUPINGS.items()
         for task in assessment.tasks
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskmtl.files import write_atomic, write_bytes, write_json
 from maskmtl.networks import MaskMTL
-from maskmtl.paths import MODELS
+from maskmtl.paths import MODELS, runs_folder
 from maskmtl.tasks import TaskSpec
 
 WEIGHTS, CARD, SEEN = "model.safetensors", "model.json", "seen.npy"
@@ -41,17 +41,16 @@ def save_model(model: MaskMTL, folder: Path, card: dict[str, Any]) -> None:
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device | None = None) -> MaskMTL:
-    """A trained model in eval mode: a name under data/models (`maskmtl models` lists them) or a run folder.
+    """A trained model in eval mode: a name under data/models (`maskmtl models` lists them), a run's name or folder.
 
     device: None means the GPU where there is one. Raises ValueError when there is no such model or device, or the
     model is broken.
     """
-    folder = _folder(name_or_path)
+    folder, card = _folder(name_or_path), read_card(name_or_path)
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         specs = {task["name"]: TaskSpec.from_json(task) for task in card["tasks"]}
         network = card["network"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(
             f"card should be JSON with 'tasks' and 'network', got {str(folder / CARD)!r}: {error!r}"
         ) from error
@@ -66,8 +65,17 @@ def load_model(name_or_path: str | Path, device: str | torch.device | None = Non
     return model.to(usable_device(device)).to(memory_format=torch.channels_last).eval()
 
 
+def read_card(name_or_path: str | Path) -> dict[str, Any]:
+    """A model's card, by its name or folder. ValueError where there is none that can be read."""
+    path = _folder(name_or_path) / CARD
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"card should be JSON with 'tasks' and 'network', got {str(path)!r}: {error!r}") from error
+
+
 def _folder(name_or_path: str | Path) -> Path:
-    for folder in (MODELS / name_or_path, Path(name_or_path)):
+    for folder in (MODELS / name_or_path, Path(name_or_path), runs_folder() / name_or_path):
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
             return folder
     names = [card["name"] for card in available_models()]

@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from maskmtl import __version__
 
@@ -155,7 +156,7 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     action("delete", "remove a run, its weights and all", one=True)
     add_machine(action("work", "train what is queued, until nothing is"))
     made = action("export", "send a run to an MLflow server", one=True)
-    made.add_argument("--mlflow", required=True, metavar="URI", help="http://host:5000, or sqlite:///file.db")
+    made.add_argument("--mlflow", required=True, metavar="URI", help="of a tracking server, e.g. http://host:5000")
     made.add_argument("--experiment", default="maskmtl", help="default maskmtl")
 
     sub = command("predict", _predict, "write the predictions table of some faces")
@@ -216,7 +217,7 @@ def add_faces(sub: argparse.ArgumentParser) -> None:
         "faces", metavar="FACES", help="a prepared folder, a folder, ZIP or archive of pictures, a CSV, or 'demo'"
     )
     sub.add_argument(
-        "--model", help="a name from `maskmtl models` or a run folder (default: the project's default model)"
+        "--model", help="a name from `maskmtl models`, or a run's name or folder (default: the project's default model)"
     )
     sub.add_argument(
         "--masks", type=names, default=("none",), help="comma-separated, e.g. none,surgical (default none)"
@@ -315,7 +316,7 @@ def _train(args: argparse.Namespace) -> None:
     from maskmtl.checkpoint import usable_device
     from maskmtl.manifest import load_faces
     from maskmtl.recipes import recipe
-    from maskmtl.training import Stopped, TrainConfig, train
+    from maskmtl.training import Progress, Stopped, TrainConfig, train
 
     use_threads(args.threads)
     changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
@@ -329,40 +330,65 @@ def _train(args: argparse.Namespace) -> None:
         start = recipe(args.recipe, usable_device(args.device)).config if args.recipe else TrainConfig()
         config = dataclasses.replace(start, **changes)
     faces = load_faces(Path(args.faces), config.protocol)
-    with Bar("train", unit="batch") as bar, held() as asked, _recorded(args) as finish:
+    with Bar("train", unit="batch") as bar, held() as asked:
+        record = _Record(args.folder, args.faces, args.device)
+
+        def progress(p: Progress) -> None:
+            record.begin()
+            bar(p.done, p.total)
+
         try:
-            train(
-                faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
-                cache=Path(args.faces) / "variants", stop=asked, log=_log_epoch,
-                progress=lambda p: bar(p.done, p.total),
-            )  # fmt: skip
+            with record:
+                train(
+                    faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
+                    cache=Path(args.faces) / "variants", stop=lambda: asked() or record.asked_to_stop(),
+                    log=_log_epoch, progress=progress,
+                )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
             return
-        finish()
     print(f"trained; the best epoch's weights and card are in {args.folder}")
 
 
-@contextmanager
-def _recorded(args: argparse.Namespace) -> Iterator[Callable[[], object]]:
-    """Let the index of runs know of this one; gives what to call when it is done. Not a reason to fail."""
-    import sqlite3
+class _Record:
+    """What the index of runs learns of a training, from its first batch on: before, it may still be refused.
 
-    from maskmtl.checkpoint import usable_device
-    from maskmtl.runs import Runs
+    That the index can't be written is no reason to lose a training: a warning says so.
+    """
 
-    runs = Runs()
-    if not args.resume and args.folder.exists() and any(args.folder.iterdir()):
-        yield lambda: None  # train() refuses it
-        return
-    with ExitStack() as stack:
+    def __init__(self, folder: Path, faces: str, device: str | None) -> None:
+        from maskmtl.runs import Every, Runs
+
+        self._what, self._begun = (folder, faces, device or ""), False
+        self._runs, self._look, self._stack = Runs(), Every(1.0), ExitStack()
+        self._run: Any = None
+
+    def begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            with self._warning():
+                self._run = self._stack.enter_context(self._runs.recorded(*self._what))
+
+    def asked_to_stop(self) -> bool:
+        return self._run is not None and self._look() and self._runs.asked_to_stop(self._run)
+
+    def __enter__(self) -> "_Record":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from maskmtl.training import Stopped
+
+        with self._warning(), self._stack:
+            failed = isinstance(error, Exception) and not isinstance(error, Stopped)
+            if self._run is not None and (failed or error is None):
+                self._runs.finish(self._run, error)
+
+    @contextmanager
+    def _warning(self) -> Iterator[None]:
         try:
-            run = stack.enter_context(runs.recorded(args.folder, args.faces, str(usable_device(args.device))))
-        except (OSError, sqlite3.Error) as error:
-            print(f"maskmtl: this run is not in the index of runs: {error}", file=sys.stderr)
-            yield lambda: None
-        else:
-            yield lambda: runs.finish(run)
+            yield
+        except OSError as error:
+            print(f"maskmtl: the index of runs does not know of this run: {error}", file=sys.stderr)
 
 
 def _runs(args: argparse.Namespace) -> None:
@@ -384,7 +410,7 @@ def _runs(args: argparse.Namespace) -> None:
         from maskmtl.queue import work
 
         with held() as asked:
-            work(runs, args.device or "", threads=args.threads, stop=asked, log=_log_run)
+            work(runs, args.device or "", threads=args.threads, stop=asked, log=partial(_log_run, sys.stdout))
     elif args.action == "export":
         from maskmtl.tracking import export
 
@@ -404,9 +430,11 @@ def _change_run(args: argparse.Namespace, runs: Any) -> None:
     print(f"{run.name}: {done}")
 
 
-def _log_run(run: Any, line: dict[str, Any]) -> None:
-    print(run.name, end=": ")
-    _log_epoch(line)
+def _log_run(terminal: TextIO, run: Any, line: dict[str, Any]) -> None:
+    _log_epoch(line)  # the worker's own output goes to the run's log
+    with redirect_stdout(terminal):
+        print(run.name, end=": ")
+        _log_epoch(line)
 
 
 def _list_runs(runs: Sequence[Any], *, as_json: bool) -> None:
@@ -419,7 +447,7 @@ def _list_runs(runs: Sequence[Any], *, as_json: bool) -> None:
         print("no runs yet: train one with `maskmtl train`, or on the page Train of the workbench")
     for run in runs:
         lines = run.lines()
-        epochs = f"{len(lines)} epochs" if run.state != "queued" else "waiting"
+        epochs = f"epoch {len(lines)}" if lines else "no epoch yet"
         reason = f": {run.error}" if run.error else ""
         print(f"{run.name}  {run.state}{reason}  {epochs}  on {run.faces}  {run.created}")
 

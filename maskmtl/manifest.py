@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,18 +129,21 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
     from maskmtl.prepare import prepare
 
     if source == "demo":
-        images = open_faces("demo", progress=progress).images._images
-        assert isinstance(images, np.memmap)
-        return Path(str(images.filename)).parent
-    path = Path(source)
+        with suppress(OSError, RuntimeError):  # the latter for a user without a home
+            return _demo_folder(progress)
+    path, align = (DEMO / "faces.csv", False) if source == "demo" else (Path(source), None)
     if is_prepared(path):
         return path
     if not path.exists():
         raise ValueError(f"faces should be 'demo', a prepared folder, pictures or a CSV, got {source!r}: not there")
-    key = f"{path.absolute()} {path.stat().st_mtime_ns}".encode()
+    key = f"{FORMAT} {path.absolute()} {path.stat().st_mtime_ns}".encode()
     folder = cache / hashlib.blake2b(key, digest_size=6).hexdigest()
-    if not is_prepared(folder):
-        prepare(path, folder, progress=progress)
+    try:
+        if not is_prepared(folder):
+            prepare(path, folder, align=align, progress=progress)
+    except (ValueError, OSError):
+        if not is_prepared(folder):  # by another process meanwhile
+            raise
     return folder
 
 
@@ -168,22 +172,29 @@ def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress:
     and the demo faces where that folder can't be written, into a temporary folder that goes with the returned object.
     They have no splits.
     """
-    from maskmtl.prepare import prepare  # prepare itself imports this module
-
     if str(source) == "demo":
-        index = DEMO / "faces.csv"
-        if not index.is_file():
-            raise ValueError("faces should be 'demo', whose folder data/demo is missing: run `maskmtl demo` to make it")
         try:
-            folder = cache_folder() / f"demo-{FORMAT}-{index.stat().st_mtime_ns:x}"
-            if not is_prepared(folder):
-                prepare(index, folder, align=False, progress=progress, overwrite=True)
+            folder = _demo_folder(progress)
         except (OSError, RuntimeError):  # the latter for a user without a home
-            return replace(_open_unprepared(index, protocol, align=False, progress=progress), name="demo")
+            demo = DEMO / "faces.csv"
+            return replace(_open_unprepared(demo, protocol, align=False, progress=progress), name="demo")
         faces = load_faces(folder, protocol)
         return replace(faces, table=faces.table.assign(split=None), name="demo")
     path = Path(source)
     return load_faces(path, protocol) if is_prepared(path) else _open_unprepared(path, protocol, progress=progress)
+
+
+def _demo_folder(progress: Progress | None) -> Path:
+    """Of the demo faces, prepared once into the user's cache. ValueError where the project has none."""
+    from maskmtl.prepare import prepare  # prepare itself imports this module
+
+    index = DEMO / "faces.csv"
+    if not index.is_file():
+        raise ValueError("faces should be 'demo', whose folder data/demo is missing: run `maskmtl demo` to make it")
+    folder = cache_folder() / f"demo-{FORMAT}-{index.stat().st_mtime_ns:x}"
+    if not is_prepared(folder):
+        prepare(index, folder, align=False, progress=progress, overwrite=True)
+    return folder
 
 
 def _open_unprepared(

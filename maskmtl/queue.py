@@ -8,25 +8,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
-from maskmtl.checkpoint import usable_device
 from maskmtl.files import write_json
 from maskmtl.manifest import load_faces, training_folder
 from maskmtl.paths import ROOT
-from maskmtl.runs import LOG, STATUS, Run, Runs, Status
+from maskmtl.runs import FACES, LOG, STATUS, Every, Run, Runs, Status, device_name
 from maskmtl.training import Progress, Stopped, train
 
 TOLD, ASKED = 0.5, 1.0  # s between two writings of the status, and two looks at the index
+MOST = 400  # losses of single batches that are told
 PATIENCE = 5  # looks before another worker is believed to be there
 
 
 def start_worker(runs: Runs, device: str = "") -> None:
     """Start a detached process that trains the queued runs of a device; nothing where one does already."""
-    name = str(usable_device(device or None))
+    name = device_name(device)
     with _sole(runs, name) as free:
         if not free or not runs.queued(name):
             return
@@ -51,7 +52,7 @@ def work(
     threads: of the CPU; by default one less than there are, so that the workbench stays alive. stop: ends the work
     after the batch; the run is 'stopped'.
     """
-    name = str(usable_device(device or None))
+    name = device_name(device)
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
     refused = 0
     while runs.queued(name) and not stop():  # again after the lock is given back: one may have come in between
@@ -79,20 +80,18 @@ def _next(runs: Runs, device: str, stop: Callable[[], bool], log: Callable[[Run,
                 _train(runs, run, stop, log)
             except Stopped as stopped:
                 print(stopped)
-            except (ValueError, OSError, torch.OutOfMemoryError) as error:
-                traceback.print_exc()
-                runs.finish(run, error=str(error) or repr(error))
             except Exception as error:
-                traceback.print_exc()
-                runs.finish(run, error=f"{type(error).__name__}: {error}; {LOG} in its folder says more")
+                runs.finish(run, error)
+                with suppress(OSError):  # the disk may be full
+                    traceback.print_exc()
             else:
                 runs.finish(run)
     return True
 
 
 def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, dict], object] | None) -> None:
-    config, told, started = run.config(), _Every(TOLD), time.monotonic()
-    asked = _Every(ASKED)
+    config, started = run.config(), time.monotonic()
+    told, asked = Every(TOLD), Every(ASKED)
 
     def tell(status: Status) -> None:
         write_json(run.folder / STATUS, asdict(status))
@@ -108,9 +107,10 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
             tell(Status("preparing", 0, config.epochs, done, total or 0, 0.0, seconds, None))
 
     tell(Status("preparing", 0, config.epochs, 0, 0, 0.0, 0.0, None))
-    folder = training_folder(run.faces, runs.folder / "faces", progress=preparing)
-    faces = load_faces(folder, config.protocol)
+    folder = training_folder(run.faces, runs.folder / FACES, progress=preparing)
+    faces = replace(load_faces(folder, config.protocol), name=Path(run.faces).name.split(".")[0] or folder.name)
     first: list[tuple[int, float]] = []
+    losses: list[tuple[int, float]] = []
 
     def training(p: Progress) -> None:
         now = time.monotonic()
@@ -118,10 +118,12 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
         if told() or p.done == p.total:
             done, spent = p.done - first[0][0], now - first[0][1]
             left = spent / done * (p.total - p.done) if done else None
-            tell(Status("training", p.epoch, p.epochs, p.batch, p.batches, p.loss, now - started, left))
+            losses.append((p.done, p.loss))
+            if len(losses) > MOST:
+                del losses[::2]
+            tell(Status("training", p.epoch, p.epochs, p.batch, p.batches, p.loss, now - started, left, losses))
 
     def epoch(line: dict) -> None:
-        print(line)
         if log is not None:
             log(run, line)
 
@@ -129,20 +131,6 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
     train(
         faces, run.folder, resume=True, device=run.device, cache=cache, progress=training, log=epoch, stop=halt
     )  # fmt: skip
-
-
-class _Every:
-    """True at the first call and then at most once in so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._last = seconds, -float("inf")
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < self._seconds:
-            return False
-        self._last = now
-        return True
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import platform
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Container, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from io import BufferedWriter
 from itertools import count
@@ -32,14 +33,16 @@ from maskmtl import __version__
 from maskmtl.checkpoint import CARD, WEIGHTS, usable_device
 from maskmtl.files import write_json
 from maskmtl.paths import runs_folder
-from maskmtl.training import OF_INDEX, TrainConfig
+from maskmtl.training import TrainConfig
 
 STATES = ("queued", "running", "stopped", "done", "failed")
-INDEX, STATUS, LOG = "runs.sqlite", "status.json", "log.txt"
-ABOUT, LOCK = OF_INDEX
+INDEX, STATUS, LOG, ABOUT, LOCK = "runs.sqlite", "status.json", "log.txt", "run.json", ".lock"
+FACES = "faces"  # beside the runs: what sources that were not prepared were prepared into
 BUSY = 30.0  # s to wait for another writer
-_NAME = re.compile(r"[\w+-][\w.+-]{0,79}")
+LOOKS = 20  # at a lock, which whoever looks for life holds for a moment
+_NAME = re.compile(r"[\w+][\w.+-]{0,79}")
 _COLUMNS = ("id", "name", "folder", "state", "parent", "faces", "device", "created", "error")
+_OF_ABOUT = ("id", "name", "parent", "faces", "device", "created")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, folder TEXT NOT NULL UNIQUE, state TEXT NOT NULL,
@@ -54,7 +57,8 @@ class Status:
     """Where a run stands.
 
     phase: 'preparing' or 'training'. batch, batches: of the epoch; while preparing, pictures. seconds: since it was
-    started or resumed. left: seconds left by the pace so far, None before that is known.
+    started or resumed. left: seconds left by the pace so far, None before that is known. losses: (batches of the run
+    done, loss of the batch), some hundred of them, since it was started or resumed.
     """
 
     phase: str
@@ -65,6 +69,7 @@ class Status:
     loss: float
     seconds: float
     left: float | None
+    losses: list[tuple[int, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,10 +134,11 @@ class Runs:
         """Newest first. A run whose process has died is 'stopped'; a folder that has gone is no run."""
         known = self._known()
         here = {run.folder for run in known}
-        if any(path.parent not in here for path in self.folder.glob(f"*/{ABOUT}")):
-            self._take_up()
+        unknown = [path.parent for path in self.folder.glob(f"*/{ABOUT}") if path.parent not in here]
+        if lost := [run for folder in sorted(unknown) if (run := _from_folder(folder)) is not None]:
+            self._take_up(lost)
             known = self._known()
-        return [_true(run) for run in known if run.folder.is_dir()]
+        return [_true(run) for run in known if _is_run(run.folder)]
 
     def get(self, name: str) -> Run:
         """By name, id or folder; ValueError with the names there are."""
@@ -146,12 +152,12 @@ class Runs:
         """Queue a run. Raises ValueError for a name that is none; one that is taken gets a number."""
         name = name.strip() or f"{config.encoder}-{config.sharing}-{config.balancing}"
         check_name(name)
-        source = faces if faces == "demo" else str(Path(faces).absolute())
+        if not faces:
+            raise ValueError("faces should be 'demo' or a path, got none")
         with self._writing() as database:
-            taken = {row[0] for row in database.execute("SELECT name FROM runs")}
-            taken |= {path.name for path in self.folder.iterdir()}
+            taken = {FACES, *_others(database), *(path.name for path in self.folder.iterdir())}
             free = _free(name, taken)
-            run = _new(self.folder / free, free, source, parent, str(usable_device(device or None)), "queued")
+            run = _new(self.folder / free, free, _source(faces), parent, device_name(device), "queued")
             run.folder.mkdir(parents=True)
             write_json(run.folder / "config.json", asdict(config))
             write_about(run)
@@ -171,6 +177,7 @@ class Runs:
         if run.state not in ("stopped", "failed"):
             raise ValueError(f"run should be stopped or failed to be resumed, {run.name} is {run.state}")
         with self._writing() as database:
+            _check_idle(run)
             database.execute(
                 "UPDATE runs SET state = 'queued', error = '', stop = 0, place = (SELECT 1 + MAX(place) FROM runs) "
                 "WHERE id = ?", (run.id,),
@@ -179,17 +186,20 @@ class Runs:
     def delete(self, name: str) -> None:
         """Remove a run and its folder, weights and all. ValueError while it runs."""
         run = self.get(name)
-        if run.state == "running":
-            raise ValueError(f"run should not be running to be deleted, {run.name} is: stop it first")
         with self._writing() as database:
+            _check_idle(run)
             database.execute("DELETE FROM runs WHERE id = ?", (run.id,))
-        shutil.rmtree(run.folder)
+            shutil.rmtree(run.folder)
 
     def asked_to_stop(self, run: Run) -> bool:
-        with self._reading() as database:
-            found = None if database is None else database.execute("SELECT stop FROM runs WHERE id = ?", (run.id,))
-            row = None if found is None else found.fetchone()
-        return row is None or bool(row[0])  # a run that has gone from the index has no reason to go on
+        """Whether someone has. A run whose folder has gone has no reason to go on; one whose index has, does."""
+        if not _is_run(run.folder):
+            return True
+        with suppress(OSError), self._reading() as database:
+            if database is not None:
+                marks = database.execute("SELECT stop FROM runs WHERE id = ?", (run.id,)).fetchall()
+                return any(mark for (mark,) in marks)
+        return False
 
     @contextmanager
     def claimed(self, device: str) -> Iterator[Run | None]:
@@ -198,10 +208,11 @@ class Runs:
         Whoever leaves the block says by `finish` what came of it; one that says nothing was stopped.
         """
         with self._writing() as database:
-            row = database.execute(f"{_select('state = ? AND device = ?', 'place')} LIMIT 1", ("queued", device))
-            found = row.fetchone()
-            run = None if found is None else _run(found)
-            lock = None if run is None else self._start(database, run)
+            rows = database.execute(_select("state = ? AND device = ?", "place"), ("queued", device)).fetchall()
+            run = next((run for run in map(_run, rows) if _is_run(run.folder)), None)
+            lock = None if run is None else _locked(run.folder)
+            if run is not None:
+                database.execute("UPDATE runs SET state = 'running', stop = 0, error = '' WHERE id = ?", (run.id,))
         if run is None or lock is None:
             yield None
             return
@@ -210,26 +221,16 @@ class Runs:
 
     @contextmanager
     def recorded(self, folder: Path, faces: str, device: str) -> Iterator[Run]:
-        """As `claimed`, for a run that someone trains in a folder of their own."""
+        """As `claimed`, for a run that someone trains in a folder of their own. ValueError where another one does."""
         folder = folder.absolute()
-        known = next((run for run in self.all() if run.folder == folder), None)
+        found = _from_folder(folder) or _new(folder, folder.name, "", "", "", "")
         with self._writing() as database:
-            folder.mkdir(parents=True, exist_ok=True)
-            if known is None:
-                taken = {row[0] for row in database.execute("SELECT name FROM runs")}
-                known = _new(folder, _free(folder.name, taken), faces, "", device, "running")
-                _insert(database, known)
-            write_about(known)
-            lock = self._start(database, known)
-        with self._running(known, lock):
-            yield known
-
-    def _start(self, database: sqlite3.Connection, run: Run) -> BufferedWriter:
-        """Its lock, which closing the file frees."""
-        lock = open(run.folder / LOCK, "ab")  # noqa: SIM115
-        fcntl.flock(lock, fcntl.LOCK_EX)  # at most a moment: others only ask whether it is free
-        database.execute("UPDATE runs SET state = 'running', stop = 0, error = '' WHERE id = ?", (run.id,))
-        return lock
+            lock = _locked(folder)
+            run = replace(_own(database, found), state="running", faces=_source(faces), device=device_name(device))
+            write_about(run)
+            _insert(database, run)
+        with self._running(run, lock):
+            yield run
 
     @contextmanager
     def _running(self, run: Run, lock: BufferedWriter) -> Iterator[None]:
@@ -241,13 +242,13 @@ class Runs:
                 with self._writing() as database:
                     database.execute("UPDATE runs SET state = 'stopped' WHERE id = ? AND state = 'running'", (run.id,))
 
-    def finish(self, run: Run, error: str = "") -> None:
+    def finish(self, run: Run, error: BaseException | None = None) -> None:
         """Say that a run is done, or why it failed."""
-        if not error:
-            write_about(run, finished=True)
+        state, reason = ("done", "") if error is None else ("failed", _sentence(error))
         with self._writing() as database:
-            state = "failed" if error else "done"
-            database.execute("UPDATE runs SET state = ?, error = ? WHERE id = ?", (state, error, run.id))
+            database.execute("UPDATE runs SET state = ?, error = ? WHERE id = ?", (state, reason, run.id))
+        if error is None:
+            write_about(run, finished=True)
 
     def queued(self, device: str) -> int:
         return sum(run.state == "queued" and run.device == device for run in self.all())
@@ -256,35 +257,30 @@ class Runs:
         with self._reading() as database:
             return [] if database is None else [_run(row) for row in database.execute(_select())]
 
-    def _take_up(self) -> None:
-        """Enter the folders that the index does not know."""
+    def _take_up(self, lost: Sequence[Run]) -> None:
+        """Enter runs that the index does not know: it was lost, or their folder was moved, copied or brought here."""
         with self._writing() as database:
             here = {row[0] for row in database.execute("SELECT folder FROM runs")}
-            for path in sorted(self.folder.glob(f"*/{ABOUT}")):
-                if str(path.parent) in here:
-                    continue
-                try:
-                    about = _read_json(path)
-                    state = "done" if about.pop("finished") else "stopped"
-                    about.pop("versions")
-                    run = Run(**about, folder=path.parent, state=state, error="")
-                except (ValueError, TypeError, KeyError):
-                    continue  # someone else's file
-                database.execute("DELETE FROM runs WHERE id = ? OR name = ?", (run.id, run.name))
-                _insert(database, run)
+            for run in lost:
+                if str(run.folder) not in here:  # another process may have been faster
+                    own = _own(database, run)
+                    about = _read_json(run.folder / ABOUT)
+                    write_json(run.folder / ABOUT, {**about, "id": own.id, "name": own.name})
+                    _insert(database, own)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that no other writer can come into."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.folder / INDEX, timeout=BUSY, isolation_level=None)) as database:
+        with self._connected() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("BEGIN IMMEDIATE")
             try:
                 database.execute(_SCHEMA)
                 yield database
             except BaseException:
-                database.execute("ROLLBACK")
+                if database.in_transaction:  # a full disk has ended it
+                    database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
 
@@ -293,8 +289,35 @@ class Runs:
         if not (self.folder / INDEX).is_file():
             yield None
             return
-        with closing(sqlite3.connect(self.folder / INDEX, timeout=BUSY, isolation_level=None)) as database:
+        with self._connected() as database:
             yield database if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() else None
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        path = self.folder / INDEX
+        try:
+            with closing(sqlite3.connect(path, timeout=BUSY, isolation_level=None)) as database:
+                yield database
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the index of runs should be usable, got {str(path)!r}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise OSError(
+                f"the index of runs should be SQLite's, got {str(path)!r}: {error}; delete it, the folders make it anew"
+            ) from error
+
+
+class Every:
+    """True at the first call and then at most once in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, -float("inf")
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 def compare(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -315,7 +338,7 @@ def compare(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def write_about(run: Run, finished: bool = False) -> None:
     """run.json, from which the index can be made again."""
-    about = {key: getattr(run, key) for key in ("id", "name", "parent", "faces", "device", "created")}
+    about = {key: getattr(run, key) for key in _OF_ABOUT}
     versions = {
         "maskmtl": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()
     }  # fmt: skip
@@ -325,6 +348,12 @@ def write_about(run: Run, finished: bool = False) -> None:
 def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"name should be letters, digits, '.', '_', '+' and '-', at most 80, got {name!r}")
+
+
+def device_name(device: str = "") -> str:
+    """Of a device, '' for the best one; 'cuda' and 'cuda:0' are one. ValueError when torch can't use it here."""
+    found = usable_device(device or None)
+    return f"cuda:{found.index or 0}" if found.type == "cuda" else str(found)
 
 
 def is_alive(folder: Path) -> bool:
@@ -339,14 +368,75 @@ def is_alive(folder: Path) -> bool:
     return False
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _locked(folder: Path) -> BufferedWriter:
+    """Hold the lock of a run's folder until the file is closed; ValueError while another process does."""
+    file = open(folder / LOCK, "ab")  # noqa: SIM115
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            time.sleep(0.05)
+    file.close()
+    raise ValueError(f"run should be trained by one process at a time, another one is at {str(folder)!r}")
+
+
+def _check_idle(run: Run) -> None:
+    if is_alive(run.folder):
+        raise ValueError(f"run should not be running, {run.name} is: stop it first")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / ABOUT).is_file()
+
+
+def _from_folder(folder: Path) -> Run | None:
+    """As its run.json tells; None where there is none of ours."""
+    try:
+        about = _read_json(folder / ABOUT)
+        state = "running" if is_alive(folder) else "done" if about["finished"] else "stopped"
+        of_run = {key: str(about[key]) for key in _OF_ABOUT}
+    except (ValueError, TypeError, KeyError):
+        return None
+    return Run(**of_run, folder=folder, state=state, error="")
+
+
+def _own(database: sqlite3.Connection, run: Run) -> Run:
+    """With an id and a name that no other folder has: a copied folder brings its original's."""
+    others = _others(database, run.folder)
+    return replace(run, name=_free(run.name, others), id=_new_id() if run.id in others.values() else run.id)
+
+
+def _others(database: sqlite3.Connection, folder: Path | None = None) -> dict[str, str]:
+    """Ids by name of the runs whose folders are there, but for this one."""
+    rows = database.execute("SELECT name, id, folder FROM runs")
+    return {name: key for name, key, place in rows if place != str(folder) and _is_run(Path(place))}
+
+
+def _source(faces: str) -> str:
+    return faces if faces == "demo" else str(Path(faces).absolute())
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, (ValueError, OSError)) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}; {LOG} in its folder says more"
+
+
+def _free(name: str, taken: Container[str]) -> str:
     """The name, or with the first number that is free."""
     return name if name not in taken else next(n for i in count(2) if (n := f"{name}-{i}") not in taken)
 
 
 def _new(folder: Path, name: str, faces: str, parent: str, device: str, state: str) -> Run:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Run(uuid4().hex[:12], name, folder, state, parent, faces, device, created, "")
+    return Run(_new_id(), name, folder, state, parent, faces, device, created, "")
+
+
+def _new_id() -> str:
+    return uuid4().hex[:12]
 
 
 def _insert(database: sqlite3.Connection, run: Run) -> None:

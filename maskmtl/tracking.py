@@ -3,19 +3,23 @@
 import json
 import os
 from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
 
 from maskmtl.runs import ABOUT, Run
 
 ARTEFACTS = ("config.json", "metrics.jsonl", "model.safetensors", "model.json", ABOUT)
 ID = "maskmtl.run_id"
+ENDS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
 
 def export(run: Run, uri: str, experiment: str = "maskmtl") -> str:
     """Send a run to the MLflow tracking server or store at `uri`; gives the id it has there.
 
     Parameters are the settings; metrics are lr, seconds, train_loss.<task> and val.<mask>.<figure>, a step an epoch;
-    tags say parent, faces and versions. Exported again, the same MLflow run gets what is new.
-    Raises ValueError where MLflow is not installed or the server refuses.
+    tags say parent, faces and versions. The time of an epoch is that of the run plus the seconds of all so far.
+    Exported again, the same MLflow run gets what is new. Raises ValueError where MLflow is not installed or the server
+    refuses.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell others of its use
     try:
@@ -29,10 +33,11 @@ def export(run: Run, uri: str, experiment: str = "maskmtl") -> str:
         known = client.get_experiment_by_name(experiment)
         place = known.experiment_id if known is not None else client.create_experiment(experiment)
         found = client.search_runs([place], f"tags.`{ID}` = '{run.id}'", max_results=1)
-        there = found[0] if found else client.create_run(place, run_name=run.name, tags={ID: run.id})
+        time = round(1000 * datetime.fromisoformat(run.created).timestamp())  # ms
+        there = found[0] if found else client.create_run(place, time, {ID: run.id}, run.name)
         there_id = there.info.run_id
         about = json.loads((run.folder / ABOUT).read_text())
-        tags = {"parent": run.parent, "faces": run.faces, "state": run.state, **about["versions"]}
+        tags = {"parent": Path(run.parent).name, "faces": Path(run.faces).name, "state": run.state, **about["versions"]}
         params = {name: str(value) for name, value in asdict(run.config()).items() if name not in there.data.params}
         client.log_batch(
             there_id, params=[Param(name, value) for name, value in params.items()],
@@ -40,14 +45,17 @@ def export(run: Run, uri: str, experiment: str = "maskmtl") -> str:
         )  # fmt: skip
         sent = int(there.data.tags.get("maskmtl.epochs", 0))
         for line in run.lines():
-            if line["epoch"] > sent:
-                client.log_batch(there_id, metrics=[Metric(*pair, 0, line["epoch"]) for pair in _metrics(line).items()])
-                client.set_tag(there_id, "maskmtl.epochs", line["epoch"])
+            epoch = line["epoch"]
+            time += round(1000 * line["seconds"])
+            if epoch > sent:
+                client.log_batch(there_id, metrics=[Metric(*pair, time, epoch) for pair in _metrics(line).items()])
+                client.set_tag(there_id, "maskmtl.epochs", epoch)
         for name in ARTEFACTS:
             if (run.folder / name).is_file():
                 client.log_artifact(there_id, str(run.folder / name))
-        client.set_terminated(there_id, {"done": "FINISHED", "failed": "FAILED"}.get(run.state, "KILLED"))
-    except MlflowException as error:
+        if run.state in ENDS:
+            client.set_terminated(there_id, ENDS[run.state], time)
+    except (MlflowException, ImportError) as error:  # the latter from stores that need more than the thin client
         raise ValueError(f"the MLflow server at {uri} should take the run, it says: {error}") from error
     return str(there_id)
 

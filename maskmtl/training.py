@@ -41,7 +41,6 @@ from maskmtl.networks import ENCODERS, SHARING, MaskMTL
 from maskmtl.tasks import TASKS, Classes, Distribution, Scalar, TaskSpec
 
 LAST = "last.safetensors"
-OF_INDEX = ("run.json", ".lock")  # what the index of runs leaves in a folder beforehand
 STATE = ("epoch", "best_epoch", "best_score")
 MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
 AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
@@ -171,7 +170,7 @@ def train(
     """
     if resume:
         config = _resumed_config(run, config)
-    elif run.exists() and any(path.name not in OF_INDEX for path in run.iterdir()):
+    elif run.exists() and any(run.iterdir()):
         raise ValueError(f"run should be a new folder, got {str(run)!r}, which has files: resume it or name another")
     config = config or TrainConfig()
     device = usable_device(device)

@@ -6,6 +6,7 @@ import streamlit as st
 
 
 def main() -> None:
+    from workbench import address, retrain
     from workbench.sidebar import caution, sidebar
 
     here = Path(__file__).parent
@@ -15,18 +16,26 @@ def main() -> None:
     st.html(here / "style.css")
     page = st.navigation(
         [
-            st.Page("views/face.py", title="Face", icon=":material/face:", default=True),
-            st.Page("views/masks.py", title="Masks", icon=":material/masks:", url_path="masks"),
+            st.Page("views/overview.py", title="Overview", icon=":material/home:", default=True),
+            st.Page("views/face.py", title="Face", icon=":material/face:", url_path="face"),
+            st.Page("views/masks.py", title="Mask lab", icon=":material/masks:", url_path="masks"),
             st.Page("views/dataset.py", title="Data set", icon=":material/grid_view:", url_path="dataset"),
+            st.Page("views/performance.py", title="Performance", icon=":material/speed:", url_path="performance"),
             st.Page("views/fairness.py", title="Fairness", icon=":material/balance:", url_path="fairness"),
+            st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
+            st.Page("views/train.py", title="Train", icon=":material/model_training:", url_path="train"),
             st.Page("views/report.py", title="Report", icon=":material/description:", url_path="report"),
             st.Page("views/atlas.py", title="Atlas", icon=":material/map:", url_path="atlas"),
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]
     )
+    address.arrive(page.url_path)
     sidebar()
+    with st.sidebar:
+        retrain.sidebar_section(page.url_path)
     page.run()
     caution()
+    address.leave()
 
 
 if __name__ == "__main__":  # worker processes import this file: they should neither run it nor load what it needs

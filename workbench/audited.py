@@ -15,8 +15,9 @@ from analyses.fairness import audit
 from analyses.fairness.samples import usual_groupings
 from analyses.fairness.tables import column_names, read_predictions
 from maskmtl.tasks import TASKS
-from workbench import parts, resources
-from workbench.sidebar import current_model
+from workbench import resources
+from workbench.address import kept
+from workbench.assessed import ran_or_offer
 
 T = TypeVar("T")
 RUN, TABLE = "The last run over a data set", "A predictions table"
@@ -25,7 +26,6 @@ MAPPED = {
     "task": "Task",
 }  # fmt: skip
 MOST = 50  # groups of a column that is offered as a grouping
-DEMO_MASKS = ("none", "surgical")
 
 
 class Source(NamedTuple):
@@ -38,40 +38,18 @@ class Source(NamedTuple):
 
 def choose_source() -> Source | None:
     """The widgets; None, with a sentence on what to do, while there is nothing to audit."""
-    kind = st.segmented_control(
-        "Predictions", (RUN, TABLE), default=RUN, required=True, key="fair_kind", persist_state="session"
-    )
+    kind = kept(st.segmented_control, "Predictions", (RUN, TABLE), default=RUN, required=True, key="fair_kind")
     return _last_run() if kind == RUN else _uploaded()
 
 
 def _last_run() -> Source | None:
-    result = st.session_state.get("set_result")
-    if result is not None:
-        found: pd.DataFrame = result["assessment"].predictions
-        return Source(found, result["title"], ("run", result["id"]))
-    demo = st.session_state.get("fair_demo")
-    if demo is not None and demo.key == ("demo", st.session_state.get("model_name")):
-        return demo
-    st.info("Nothing has been run yet. Run a data set, upload a table, or begin with the demo faces.")
-    left, right = st.columns(2)
-    left.page_link("views/dataset.py", label="Run a data set", icon=":material/grid_view:")
-    order = "demo" if right.button("Audit the demo faces", icon=":material/play_arrow:") else None
-    name, model = current_model()
-
-    def predict_demo(_: str, bar: st.delta_generator.DeltaGenerator) -> Source:
-        faces = resources.faces("demo")
-        clock = parts.Clock()
-
-        def progress(done: int, total: int) -> None:
-            bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces{clock.left(done, total)}")
-
-        found = resources.predict_in_turns(model, faces, DEMO_MASKS, 0, progress)
-        return Source(found, f"{model.name} on the demo faces", ("demo", name))
-
-    found = parts.run_into("fair_demo", order, predict_demo)
-    if order is not None and found is not None:
-        st.rerun()  # without what stands above
-    return None
+    run = ran_or_offer()
+    if run is None:
+        return None
+    if not run.assessment.tasks:
+        st.info("These faces carry no annotations: there is nothing to audit. Run others, or upload a table.")
+        return None
+    return Source(run.assessment.predictions, run.title, ("run", run.id))
 
 
 def _uploaded() -> Source | None:
@@ -146,9 +124,10 @@ def choose_groupings(source: Source) -> tuple[str, ...]:
     """Groupings of the table and their intersections by two."""
     usual, single = resources.remember("fair_groupings", source.key, lambda: _groupings(source.predictions))
     pairs = [f"{one}*{other}" for one, other in combinations(single, 2)]
-    chosen = st.multiselect(
-        "Groups", [*single, *pairs], default=usual, format_func=lambda by: by.replace("*", " × ").replace("_", " "),
-        key="fair_by", help="Annotations of the pictures, never predictions. × are intersections.",
+    chosen = kept(
+        st.multiselect, "Groups", [*single, *pairs], default=usual, key="fair_by",
+        format_func=lambda by: by.replace("*", " × ").replace("_", " "),
+        help="Annotations of the pictures, never predictions. × are intersections.",
     )  # fmt: skip
     return tuple(chosen)
 
@@ -172,6 +151,6 @@ def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
         return None
     models = list(found["model"].unique())
     if len(models) > 1:
-        model = st.selectbox("Model", models, key="fair_model")
+        model = kept(st.selectbox, "Model", models, key="fair_model")
         return found[found["model"] == model]
     return found

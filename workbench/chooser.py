@@ -10,12 +10,16 @@ import streamlit as st
 
 from analyses.face import describe
 from maskmtl.evaluation import CHOICES
+from maskmtl.manifest import Faces, Progress
 from maskmtl.photo import centre_square
 from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TaskSpec
 from workbench import resources
+from workbench.address import keep, kept, kept_text
+from workbench.uploads import UPLOAD, choose_upload, uploaded
 
-DEMO, PHOTO, FOLDER = "Demo faces", "Your photo", "A folder"
+DEMO, PHOTO, PICKED = "Demo faces", "Your photo", "From the data set"
+FOLDER, UPLOADED = "A folder", "Upload"
 ANY = "any"
 FILTERS = {"age_band": "Age", "gender": "Gender", "ethnicity": "Ethnicity"}
 SHOWN = 8  # demo faces offered at once
@@ -42,13 +46,71 @@ class ChosenFace:
     labels: Mapping[str, float] = field(default_factory=dict)
 
 
+class ChosenSet(NamedTuple):
+    """A set of faces, as `open_set` and `choose` take it. (A tuple: Streamlit makes classes anew, and compares by
+    value.)"""
+
+    source: str
+    protocol: str
+    split: str
+
+
+def open_set(chosen: ChosenSet, progress: Progress | None = None) -> Faces:
+    """All faces of the source. ValueError or OSError if it can't be opened."""
+    if chosen.source.startswith(UPLOAD):
+        return uploaded(chosen.source)
+    return resources.faces(chosen.source, chosen.protocol, progress)
+
+
+def pick(chosen: ChosenSet, face_id: str) -> None:
+    """Make a face of a set the one that pages show."""
+    st.session_state["face_picked"] = (chosen.source, chosen.protocol, face_id)
+    st.session_state["face_source"] = PICKED
+
+
 def choose_face(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
     """The widgets for a face, annotated in words by `specs`; None while there is none. Pages share the choice."""
-    source = st.segmented_control(
-        "Where the face comes from", [DEMO, PHOTO], default=DEMO, required=True, key="face_source",
-        label_visibility="collapsed", persist_state="session",
+    if (linked := kept_text("face")) and linked.count("|") >= 2:
+        source, protocol, face_id = linked.rsplit("|", 2)
+        st.session_state["face_picked"] = source, protocol, face_id
+    picked: tuple[str, str, str] | None = st.session_state.get("face_picked")
+    where = kept(
+        st.segmented_control, "Where the face comes from", [DEMO, PHOTO, *([PICKED] if picked else [])], default=DEMO,
+        required=True, key="face_source", label_visibility="collapsed",
     )  # fmt: skip
-    return _choose_demo(specs) if source == DEMO else _choose_photo()
+    if where == PICKED and picked:
+        return _picked(*picked, specs)
+    return _choose_demo(specs) if where == DEMO else _choose_photo()
+
+
+def _picked(source: str, protocol: str, face_id: str, specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
+    """A face that was picked from a set, or that a link names."""
+    try:
+        with st.spinner("Opening the faces …"):
+            faces = open_set(ChosenSet(source, protocol, "all"))
+    except (ValueError, OSError) as error:
+        st.error(f"This face can't be shown: {error}.")
+        return None
+    rows = np.flatnonzero(faces.table["face_id"].astype(str) == face_id)
+    if not len(rows):
+        st.error(f"There is no face {face_id} in {faces.name}.")
+        return None
+    if not source.startswith(UPLOAD):
+        keep("face", "|".join((source, protocol, face_id)))
+    return _face_of(faces, int(rows[0]), specs, f"Face {face_id} of {faces.name}. ")
+
+
+def _face_of(faces: Faces, row: int, specs: Mapping[str, TaskSpec], note: str = "") -> ChosenFace:
+    face, found = faces.table.iloc[row], faces.landmarks
+    labels = {task: float(face[task]) for task in specs if task in faces.table}
+    known = describe(specs, labels)
+    note += "No annotations." if known == "no annotations" else f"Annotated {known}."
+    if "n" in face and faces.name == "demo":
+        note += f" A composite of {int(face['n'])} faces: it shows nobody."
+    return ChosenFace(
+        np.asarray(faces.images[row]), found.points[row], float(found.presence[row]), str(found.method[row]),
+        str(face["face_id"]), note, labels,
+    )  # fmt: skip
 
 
 def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
@@ -59,31 +121,26 @@ def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
     except (ValueError, OSError) as error:
         st.warning(f"The demo faces can't be shown: {error}. You can still use a photo of your own.")
         return None
-    kept = groups
+    left = groups
     with st.container(key="filters"):
         for column, (by, name) in zip(st.columns(3, wrap=False), FILTERS.items(), strict=True):
             options = [ANY, *sorted(groups[by].unique(), key=lambda group: (group == "unlabelled", _order(group)))]
-            value = column.selectbox(name, options, key=f"demo_{by}", persist_state="session")
-            kept = kept if value == ANY else kept[kept[by] == value]
-    if kept.empty:
+            value = kept(column.selectbox, name, options, key=f"demo_{by}")
+            left = left if value == ANY else left[left[by] == value]
+    if left.empty:
         st.info("No demo face is annotated so. Set one of the three back to ‘any’.")
         return None
-    order = kept.sample(frac=1, random_state=st.session_state.get("demo_shuffle", 0)).index[:SHOWN].to_list()
-    row = st.pills(
-        "Composite faces: click one", order, default=order[0], required=True, key="demo_face", persist_state="session",
+    order = left.sample(frac=1, random_state=st.session_state.get("demo_shuffle", 0)).index[:SHOWN].to_list()
+    wanted = kept_text("demo_face")
+    row = int(wanted) if wanted and wanted.isdecimal() else st.session_state.get("demo_face")
+    if row in left.index and row not in order:  # a link's, or the one shown when the filters changed
+        order = [row, *order[:-1]]
+    row = kept(
+        st.pills, "Composite faces: click one", order, default=order[0], required=True, key="demo_face",
         format_func=lambda i: f"![{' '.join(groups.loc[i])}]({resources.demo_thumbnail(i)})",
     )  # fmt: skip
-    st.button("Show others", icon=":material/shuffle:", on_click=_shuffle, disabled=len(kept) <= SHOWN)
-    row = order[0] if row not in order else row
-    face, found = faces.table.loc[row], faces.landmarks
-    labels = {task: float(face[task]) for task in specs if task in faces.table}
-    note = f"Annotated {describe(specs, labels)}."
-    if "n" in face:
-        note += f" A composite of {int(face['n'])} faces: it shows nobody."
-    return ChosenFace(
-        np.asarray(faces.images[row]), found.points[row], float(found.presence[row]), str(found.method[row]),
-        face["face_id"], note, labels,
-    )  # fmt: skip
+    st.button("Show others", icon=":material/shuffle:", on_click=_shuffle, disabled=len(left) <= SHOWN)
+    return _face_of(faces, order[0] if row not in order else row, specs)
 
 
 def _order(group: str) -> tuple[int, str]:
@@ -159,24 +216,16 @@ WORDS = {
 }
 
 
-class ChosenSet(NamedTuple):
-    """What `resources.faces` and `choose` take. (A tuple: Streamlit makes classes anew, and compares by value.)"""
-
-    source: str
-    protocol: str
-    split: str
-
-
 def choose_set() -> ChosenSet | None:
     """The widgets for a set of faces; None while there is none."""
-    kind = st.segmented_control(
-        "Faces", [DEMO, FOLDER], default=DEMO, required=True, key="set_kind", label_visibility="collapsed",
-        persist_state="session",
+    kind = kept(
+        st.segmented_control, "Faces", [DEMO, FOLDER, UPLOADED], default=DEMO, required=True, key="set_kind",
+        label_visibility="collapsed",
     )  # fmt: skip
     source, splits, protocol = "demo", False, PROTOCOLS[0]
     if kind == FOLDER:
-        source = st.text_input(
-            "Folder on the machine that runs the workbench", key="set_folder", persist_state="session",
+        source = kept(
+            st.text_input, "Folder on the machine that runs the workbench", key="set_folder",
             placeholder="/path/to/faces",
             help="Made by `maskmtl prepare`, or any folder of pictures; UTKFace names give annotations.",
         ).strip()  # fmt: skip
@@ -186,9 +235,14 @@ def choose_set() -> ChosenSet | None:
             st.error(problem)
             return None
         splits = resources.has_splits(source)
+    elif kind == UPLOADED:
+        name = choose_upload()
+        if name is None:
+            return None
+        source = name
     left, right = st.columns(2)
     options = list(CHOICES) if splits else ["unseen", "all"]
-    split = left.selectbox("Which faces", options, format_func=WORDS.__getitem__, key="set_split")
+    split = kept(left.selectbox, "Which faces", options, format_func=WORDS.__getitem__, key="set_split")
     if splits:
-        protocol = right.selectbox("Protocol", PROTOCOLS, key="set_protocol")
+        protocol = kept(right.selectbox, "Protocol", PROTOCOLS, key="set_protocol")
     return ChosenSet(source, protocol, split)

@@ -6,6 +6,7 @@ from html import escape
 from typing import TypeVar
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 from plotly.colors import sequential
 from streamlit.delta_generator import DeltaGenerator
@@ -81,6 +82,12 @@ def answers(data: Mapping[str, str]) -> None:
     st.html(f'<dl class="answers">{items}</dl>')
 
 
+def html_lines(first: str, *others: str) -> None:
+    """Words under a picture: the first line stands out, the others are small."""
+    small = "".join(f"<small>{escape(line)}</small>" for line in others)
+    st.html(f'<p class="under"><b>{escape(first)}</b>{small}</p>')
+
+
 def scale(full: float, unit: str) -> None:
     """The key of a positive map: from nothing to full colour."""
     ramp = ", ".join(sequential.Inferno)
@@ -144,6 +151,18 @@ def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerato
     return st.session_state.get(slot)
 
 
+def duration(seconds: float) -> str:
+    """'about 40 s', 'about 3 min', 'about 2.5 h'."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def chart(figure: go.Figure, alt: str, key: str) -> None:
+    """A figure with its text alternative."""
+    st.plotly_chart(figure, config={"displayModeBar": False}, alt=alt, key=key)
+
+
 class Clock:
     """Time left, from the pace so far."""
 
@@ -155,5 +174,4 @@ class Clock:
         spent = time.monotonic() - self._started
         if spent < 2 or not 0 < done < total:
             return ""
-        seconds = spent * (total - done) / done
-        return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+        return f", {duration(spent * (total - done) / done)} left"

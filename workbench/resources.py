@@ -12,15 +12,17 @@ import cv2
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
 from analyses.fairness.groups import group_labels
-from maskmtl.checkpoint import CARD, load_model
+from maskmtl.checkpoint import CARD, available_models, load_model
 from maskmtl.inference import predict
 from maskmtl.manifest import Faces, is_prepared, open_faces
 from maskmtl.masks import FaceMesh
 from maskmtl.networks import MaskMTL
 from maskmtl.paths import MODELS
 from maskmtl.photo import FoundFace, find_faces, read_photo
+from maskmtl.runs import Runs
 
 T = TypeVar("T")
 TURN = 32  # faces for which a run over a data set holds the lock
@@ -47,7 +49,34 @@ def _model(name: str, stamp: int) -> MaskMTL:
 
 def model(name: str) -> MaskMTL:
     """A model by name or run folder, loaded once and when its files change. ValueError or OSError if it can't be."""
-    return _model(name, _stamp(MODELS / name / CARD))
+    return _model(name, _stamp(MODELS / name / CARD) or _stamp(Path(name) / CARD))
+
+
+def model_or_none(name: str) -> MaskMTL | None:
+    """The model, or None where it can't be loaded."""
+    try:
+        return model(name) if name else None
+    except (ValueError, OSError):
+        return None
+
+
+def offered_models() -> dict[str, str]:
+    """Models to choose from: a name or a run's folder, and what it is called. Those of the project come first.
+
+    ValueError or OSError where their cards can't be read.
+    """
+    names = {str(card["name"]): str(card["name"]) for card in available_models()}
+    return names | {str(run.folder): f"{run.name} (run)" for run in Runs().all() if run.has_model()}
+
+
+def default_model() -> str:
+    """The project's default, or '' where there is none."""
+    return next(iter(offered_models()), "")
+
+
+def short(source: str) -> str:
+    """A name stays, a path is told by its last part."""
+    return Path(source).name or source
 
 
 @st.cache_resource
@@ -68,6 +97,13 @@ def faces(source: str, protocol: str = "random", progress: Callable[[int, int | 
                 del opened[next(iter(opened))]
             opened[key] = open_faces(source, protocol, progress=progress)
         return opened[key]
+
+
+def device_words(device: torch.device) -> str:
+    """What the models run on, by name: 'the GPU (NVIDIA A10)'."""
+    if device.type == "cuda":
+        return f"the GPU ({torch.cuda.get_device_name(device)})"
+    return f"the CPU ({torch.get_num_threads()} threads), as there is no GPU"
 
 
 def folder_problem(path: str) -> str | None:

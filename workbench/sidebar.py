@@ -6,9 +6,9 @@ from typing import Any
 import streamlit as st
 
 from analyses.figures import mask_name
-from maskmtl.checkpoint import available_models
 from maskmtl.networks import MaskMTL, count_values
-from workbench import resources
+from workbench import address, resources
+from workbench.address import kept
 
 FOLDER = "a run folder …"
 CAUTION = (
@@ -42,26 +42,35 @@ def current_model() -> tuple[str, MaskMTL]:
     """The chosen model and its name or folder; without one the page ends here, in a sentence."""
     if not st.session_state.get("model_ready"):
         st.info("Choose a model in the sidebar to begin.", icon=":material/arrow_back:")
+        address.leave()
         st.stop()
     name = st.session_state["model_name"]
     return name, resources.model(name)
 
 
+def current_name() -> str:
+    """The chosen model's name or folder; '' before any."""
+    return str(st.session_state.get("model_name", ""))
+
+
 def _choose() -> str:
     try:
-        names = [str(card["name"]) for card in available_models()]
+        offered = resources.offered_models()
     except (ValueError, OSError) as error:
-        st.error(f"The models in data/models can't be listed: {error}")
-        names = []
-    if not names:
+        st.error(f"The models can't be listed: {error}")
+        offered = {}
+    if not offered:
         st.warning(NO_MODEL)
-    choice = st.selectbox("Model", [*names, FOLDER], key="model_choice", persist_state="session")
+    choice = kept(
+        st.selectbox, "Model", [*offered, FOLDER], key="model", format_func=lambda name: offered.get(name, name)
+    )
     if choice != FOLDER:
         return str(choice)
-    return st.text_input(
-        "Run folder", key="model_folder", placeholder="/path/to/run", persist_state="session",
+    folder: str = kept(
+        st.text_input, "Run folder", key="model_folder", placeholder="/path/to/run",
         help="A folder that `maskmtl train` made, on the machine that runs the workbench.",
-    ).strip()  # fmt: skip
+    )  # fmt: skip
+    return folder.strip()
 
 
 def _load(name: str) -> MaskMTL | None:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from analyses.fairness.metrics import DECLARED, MOVES
+from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL
 from analyses.report.charts import Dot, Row, dot_charts
+from analyses.report.frames import comparison_frame
 from analyses.report.markup import Html, joined, table, tag
 from analyses.report.page import document
 from analyses.report.words import capital, grouping_name, metric_name, p_value, scale, under, verdict
@@ -50,14 +51,8 @@ def _where(found: pd.DataFrame) -> str:
 
 
 def _all_faces(comparison: pd.DataFrame) -> Html:
-    rows = []
-    for row in comparison[(comparison["by"] == ALL) & comparison["value"].notna()].itertuples():
-        of, moved = scale(row.task, row.metric), row.metric in MOVES
-        name = {"flips": "classes that differ", "drift": "mean distance between the answers"}.get(row.metric)
-        cells = (of.cell(row, signed=not moved), p_value(row.p_adjusted), verdict(row, of))
-        rows.append((row.task, under(row.mask), name or metric_name(row.metric), f"{row.n:,}", *cells))
-    head = ["task", "faces", "metric", "n", "second minus first", "adjusted p", "verdict"]
-    return table("All faces", head, rows, heads=3)
+    frame = comparison_frame(comparison)
+    return table("All faces", list(frame.columns), list(frame.itertuples(index=False, name=None)), heads=3)
 
 
 def _groups(rows: pd.DataFrame, task: str, by: str) -> Iterator[Html]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from analyses.fairness.metrics import MOVES
+from analyses.fairness.samples import ALL
 from analyses.report.words import DASH, UNITS, Scale, capital, metric_name, p_value, scale, under, verdict
 
 
@@ -16,12 +18,34 @@ def group_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.D
     return _frame(rows, "value", "gap", "against all others", units)
 
 
-def change_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.DataFrame:
-    """The same of what each mask changes: masked minus bare, and that against all others."""
-    return _frame(rows, "change", "change_gap", "change against all others", units)
+def change_frame(
+    rows: pd.DataFrame, *, of: str = "masked minus bare", units: Mapping[str, str] = UNITS
+) -> pd.DataFrame:
+    """The same of what each mask, or a second model, changes; and that against all others."""
+    return _frame(rows, "change", "change_gap", "change against all others", units, of)
 
 
-def _frame(rows: pd.DataFrame, own: str, gap: str, title: str, units: Mapping[str, str]) -> pd.DataFrame:
+def comparison_frame(comparison: pd.DataFrame) -> pd.DataFrame:
+    """What a second model changes over all faces (`compare_models`): a row per task, mask and metric."""
+    found = []
+    for row in comparison[(comparison["by"] == ALL) & comparison["value"].notna()].itertuples():
+        of, moved = scale(str(row.task), str(row.metric)), row.metric in MOVES
+        name = {"flips": "classes that differ", "drift": "mean distance between the answers"}.get(str(row.metric))
+        found.append({
+            "task": row.task,
+            "faces": under(str(row.mask)),
+            "metric": name or metric_name(str(row.metric)),
+            "n": f"{row.n:,}",
+            "second minus first": of.cell(row, signed=not moved),
+            "adjusted p": p_value(row.p_adjusted),
+            "verdict": verdict(row, of),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _frame(
+    rows: pd.DataFrame, own: str, gap: str, title: str, units: Mapping[str, str], change: str = ""
+) -> pd.DataFrame:
     found = []
     gaps = {(row.group, row.mask): row for row in rows[rows["statistic"] == gap].itertuples()}
     for row in rows[rows["statistic"] == own].itertuples():
@@ -31,7 +55,7 @@ def _frame(rows: pd.DataFrame, own: str, gap: str, title: str, units: Mapping[st
             "group": row.group,
             "faces": under(str(row.mask)),
             "n": f"{row.n:,}",
-            metric_name(str(row.metric)) if own == "value" else "masked minus bare": _cell(row, of, own == "change"),
+            change or metric_name(str(row.metric)): _cell(row, of, own == "change"),
             title: DASH if other is None else _cell(other, of, True),
             "smallest detectable": DASH if judged is None else of.size(judged.detectable),
             "verdict": DASH if judged is None else _verdict(judged, of),

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.assessment import ALL, GROUPINGS, assess, headline, in_words, scores_in_words
+from analyses.assessment import ALL, assess, headline, in_words, reliability, scores_in_words
+from analyses.fairness import group_table
 from maskmtl.inference import COLUMNS
 from maskmtl.tasks import TASKS
 
@@ -73,12 +74,12 @@ def test_per_class(result):
 
 
 def test_groups_in_words(result):
-    table = in_words(result.groups["gender"].query("task == 'gender'"), "gender").set_index("group")
+    by_gender = group_table(result.predictions.query("task == 'gender'"), faces(), "gender")
+    table = in_words(by_gender, "gender").set_index("group")
     assert list(table.columns) == ["n", "bare", "surgical", "surgical − bare", "note"]
     assert table.loc["female", "surgical"].startswith(f"0.0{NBSP}%\n")
     assert table.loc["female", "surgical − bare"] == f"{MINUS}100.0{NBSP}points"
     assert table.loc["female", "note"].startswith("n<20") and table.loc["male", "note"].startswith("n<100")
-    assert set(result.groups) == set(GROUPINGS)
 
 
 def test_task_without_annotations_is_left_out_but_predicted():
@@ -93,3 +94,19 @@ def test_no_annotation_at_all():
     result = assess(predictions(table), table, TASKS)
     assert result.tasks == () and result.confusions == {} and result.per_class.empty and result.overall.empty
     assert list(result.confusion_table().columns) == ["task", "mask", "annotated", "predicted", "n"]
+
+
+def test_reliability_by_tenths():
+    confident = np.repeat([0.6, 0.9], 50)
+    right = np.r_[np.arange(50) < 30, np.arange(50) < 40].astype(float)
+    table = pd.DataFrame(
+        {
+            "mask": "none", "y_true": 1.0, "y_pred": right, "probabilities": [[1 - p, p] for p in confident],
+        }
+    )  # fmt: skip
+    found = reliability(table)
+    assert found["confidence"].tolist() == pytest.approx([0.6, 0.9]) and found["accuracy"].tolist() == [0.6, 0.8]
+    assert found["n"].tolist() == [50, 50] and (found["ci_low"] < found["accuracy"]).all()
+    spread = table.assign(probabilities=[[1 - p, p] for p in np.linspace(0.5, 1, 100)])
+    assert reliability(spread)["n"].tolist() == [10] * 10
+    assert reliability(table.assign(y_true=np.nan)).empty

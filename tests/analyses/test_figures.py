@@ -7,10 +7,10 @@ from analyses.figures import (
     audit_figure,
     confusion_figure,
     error_figure,
-    group_figure,
     map_overlay,
     map_scale,
     outlined,
+    reliability_figure,
 )
 
 NAN = float("nan")
@@ -49,30 +49,6 @@ def group_rows(metric="accuracy", masks=("none", "surgical")):
     )
 
 
-def test_groups_have_intervals_and_n():
-    figure = group_figure(group_rows(), "ethnicity")
-    bare, masked = figure.data
-    assert (bare.name, masked.name) == ("bare", "surgical")
-    assert list(bare.x) == [0.9, 0.8]
-    np.testing.assert_allclose(bare.error_x.array, 0.05)
-    np.testing.assert_allclose(bare.error_x.arrayminus, 0.1)
-    assert list(figure.layout.yaxis.ticktext) == ["white<br>n 1,200", "others<br>n 40"]
-    assert not np.intersect1d(bare.y, masked.y).size  # side by side, not over each other
-    assert list(bare.marker.symbol) == ["circle", "circle-open"]  # the flagged group is hollow
-    assert bare.marker.color != masked.marker.color and bare.marker.symbol != masked.marker.symbol
-
-
-def test_a_mask_keeps_its_colour_when_bare_faces_are_not_shown():
-    both = group_figure(group_rows(), "ethnicity").data
-    (alone,) = group_figure(group_rows("accuracy_change", ("surgical",)), "ethnicity").data
-    assert alone.marker.color == both[1].marker.color != PALETTE[0]
-
-
-def test_groups_of_several_metrics():
-    with pytest.raises(ValueError, match=r"one metric, got \['accuracy', 'mae'\]"):
-        group_figure(pd.concat([group_rows(), group_rows("mae")]), "ethnicity")
-
-
 def audit_rows(statistic="value", masks=("none", "surgical")):
     rows = group_rows("accuracy", masks).rename(columns={"ethnicity": "group"})
     return rows.assign(by="ethnicity", statistic=statistic, null_low=rows["value"] - 0.02, null_high=NAN)
@@ -83,6 +59,9 @@ def test_an_audit_has_bands_where_it_knows_them_and_is_drawn_in_its_unit():
     rows.loc[1, "null_low"] = NAN
     figure = audit_figure(rows, axis="accuracy, %", factor=100, overall={"none": 0.85, "surgical": NAN})
     bare, masked = figure.data
+    assert list(figure.layout.yaxis.ticktext) == ["white<br>n 1,200", "others<br>n 40"]
+    assert not np.intersect1d(bare.y, masked.y).size  # side by side, not over each other
+    assert bare.marker.color != masked.marker.color and bare.marker.symbol != masked.marker.symbol
     np.testing.assert_allclose(bare.x, [90, 80])
     np.testing.assert_allclose(bare.error_x.arrayminus, 10)
     assert list(bare.marker.symbol) == ["circle", "circle-open"] and masked.name == "surgical"
@@ -91,6 +70,12 @@ def test_an_audit_has_bands_where_it_knows_them_and_is_drawn_in_its_unit():
     assert [line.x0 for line in lines] == [85]
     for shape, y in zip(bands, (bare.y[0], *masked.y), strict=True):
         assert shape.y0 < y < shape.y1
+
+
+def test_a_mask_keeps_its_colour_when_bare_faces_are_not_shown():
+    both = audit_figure(audit_rows(), axis="accuracy").data
+    (alone,) = audit_figure(audit_rows("change", ("surgical",)), axis="change").data
+    assert alone.marker.color == both[1].marker.color != PALETTE[0]
 
 
 def test_every_mask_of_many_has_its_line_for_all_faces():
@@ -102,6 +87,21 @@ def test_every_mask_of_many_has_its_line_for_all_faces():
 def test_an_audit_of_several_statistics():
     with pytest.raises(ValueError, match=r"one statistic, got \['gap', 'value'\]"):
         audit_figure(pd.concat([audit_rows(), audit_rows("gap")]), axis="accuracy")
+
+
+def test_reliability_is_drawn_with_its_intervals():
+    rows = pd.DataFrame(
+        {
+            "mask": ["none", "none", "surgical"], "confidence": [0.6, 0.9, 0.7], "accuracy": [0.5, 0.8, 0.75],
+            "ci_low": [0.4, 0.7, 0.6], "ci_high": [0.65, 0.85, 0.8], "n": [50, 50, 60],
+        }
+    )  # fmt: skip
+    diagonal, bare, masked = reliability_figure(rows).data
+    assert list(diagonal.x) == list(diagonal.y) == [0, 1]
+    np.testing.assert_allclose(bare.error_y.array, [0.15, 0.05])
+    np.testing.assert_allclose(bare.error_y.arrayminus, [0.1, 0.1])
+    assert (bare.name, masked.name, list(masked.y)) == ("bare", "surgical", [0.75])
+    assert len(reliability_figure(rows.iloc[:0]).data) == 1
 
 
 def test_errors():

@@ -26,7 +26,7 @@ def choose(page, field: str, option: str) -> None:
 def test_from_the_demo_faces_to_a_report(page, server, width):
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"{server}/fairness")
-    page.get_by_role("button", name="Audit the demo faces").click()
+    page.get_by_role("button", name="Run the demo faces").click()
     page.get_by_role("button", name="All figures (CSV)").wait_for()
     assert page.get_by_text("less often than all others").count() >= 1
     page.get_by_role("heading", name="What a mask changes").wait_for()

@@ -32,14 +32,13 @@ def test_folder_is_assessed_as_maskmtl_evaluates_it(page, few_faces, models, say
         assert f"{100 * figures[mask]['gender_accuracy']:.1f}\N{NO-BREAK SPACE}%" in text
         assert f"{figures[mask]['age_mae']:.1f}\N{NO-BREAK SPACE}years" in text
     assert "faces the model has not seen, 12 of 12" in text
-    assert "n&lt;20: too few to judge" in text
     assert "Pictures that were not taken: 1" in [expander.label for expander in at.expander]
 
 
 def test_results_stay_when_widgets_change_and_say_so(page, few_faces, say):
     at = run(name_folder(page, few_faces))
     first = at.session_state["set_result"]
-    at.segmented_control(key="group_task_gender").set_value("ethnicity").run()
+    at.selectbox(key="gallery_task").set_value("ethnicity").run()
     assert at.session_state["set_result"] is first and "choices above have changed" not in say(at)
     at.number_input(key="set_seed").set_value(5).run()
     assert at.session_state["set_result"] is first and "choices above have changed" in say(at)
@@ -92,3 +91,35 @@ def test_no_mask_chosen(page):
     at = page.multiselect(key="set_masks").set_value([]).run()
     assert not at.exception
     assert "at least one" in at.info[0].value
+
+
+def test_gallery_filters_and_opens_a_face(page, few_faces, say):
+    at = run(name_folder(page, few_faces))
+    found = at.session_state["set_result"].assessment.predictions.query("task == 'gender' and mask == 'surgical'")
+    at.selectbox(key="gallery_task").set_value("gender").run()
+    at.selectbox(key="gallery_mask").set_value("surgical").run()
+    at.selectbox(key="gallery_show").set_value("wrong").run()
+    wrong = found[found["y_true"] != found["y_pred"]]
+    assert f"**{len(wrong)} of 12 faces**" in say(at) and len(at.image) == len(wrong) > 0
+    at.button(key=f"open_{wrong.index[0] - found.index[0]}").click().run()
+    assert not at.exception
+    text = say(at)
+    assert f"Face {wrong['face_id'].iloc[0]} of" in text and "Annotated age" in text
+    assert at.selectbox(key="face_mask").value == "surgical"
+
+
+def test_a_run_can_be_linked_to(app, few_faces, say):
+    app.query_params["run"] = f"{few_faces}|random|all|none|0"
+    at = app.switch_page("views/performance.py").run()
+    assert not at.exception and "all faces, 12 of 12" in say(at)
+    assert at.session_state["set_result"].order.masks == ("none",)
+    first = at.session_state["set_result"].id
+    at.segmented_control(key="perf_task").set_value("gender").run()
+    assert at.session_state["set_result"].id == first and "What confidence is worth" in say(at)
+
+
+def test_a_link_to_a_run_that_can_not_be_made(app, say):
+    for text in ("nonsense", "demo|sideways|all|none|0", "demo|random|all|veil|0", "upload:x|random|all|none|0"):
+        app.query_params["run"] = text
+        at = app.switch_page("views/performance.py").run()
+        assert not at.exception and "asks for a run that can't be made" in say(at)

@@ -16,7 +16,7 @@ from maskmtl.tasks import TASKS
 
 
 def upload(app, data: bytes, name: str = "photo.jpg", mime: str = "image/jpeg"):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     at.segmented_control(key="face_source").set_value("Your photo").run()
     return at.file_uploader(key="photo").set_value((name, data, mime)).run()
 
@@ -36,7 +36,7 @@ def on_canvas(*faces: np.ndarray) -> np.ndarray:
 
 
 def test_page_answers_at_once_with_a_demo_face(app, say):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     assert not at.exception and not at.error and not at.warning
     text = say(at)
     for task in ("Age", "Gender", "Ethnicity"):
@@ -47,7 +47,7 @@ def test_page_answers_at_once_with_a_demo_face(app, say):
 
 
 def test_demo_answers_are_those_of_the_model(app, say, models, demo_faces):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     row = at.pills(key="demo_face").value
     reading = read_face(
         load_model(models / DEFAULT_MODEL), demo_faces.images[row], demo_faces.landmarks.points[row],
@@ -60,7 +60,7 @@ def test_demo_answers_are_those_of_the_model(app, say, models, demo_faces):
 
 
 def test_filters_narrow_the_choice(app, demo_faces):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     at.selectbox(key="demo_gender").set_value("female").run()
     at.selectbox(key="demo_ethnicity").set_value("black").run()
     rows = demo_faces.table.loc[[at.pills(key="demo_face").value]]
@@ -68,7 +68,7 @@ def test_filters_narrow_the_choice(app, demo_faces):
 
 
 def test_another_drawing_is_another_mask_but_the_same_bare_face(app):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     before = [image.proto.imgs[0].url for image in at.image]
     at.number_input(key="face_seed").set_value(3).run()
     after = [image.proto.imgs[0].url for image in at.image]
@@ -76,7 +76,7 @@ def test_another_drawing_is_another_mask_but_the_same_bare_face(app):
 
 
 def test_methods_stand_side_by_side_with_their_regions(app, say):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     at.multiselect(key="face_maps").set_value(["hirescam", "occlusion"]).run()
     assert not at.exception and len(at.image) == 2 + 3 * 2 * 2
     text = say(at)
@@ -88,7 +88,7 @@ def test_methods_stand_side_by_side_with_their_regions(app, say):
 
 def test_maps_are_checked_and_those_that_fail_are_grey(app, say):
     app.session_state["face_check"] = True
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     checks = at.session_state["face_checks"][1]
     words = say(at)
     assert words.count('class="badge passed"') == checks["passed"].sum()
@@ -100,7 +100,7 @@ def test_maps_are_checked_and_those_that_fail_are_grey(app, say):
 
 
 def test_attention_is_offered_where_there_is_the_block(app, models, monkeypatch):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     assert "Attention of the non-local block" in at.multiselect(key="face_maps").options
     plain = models.parent / f"{models.name}-plain"
     save_model(MaskMTL(TASKS, nonlocal_block=False), plain / DEFAULT_MODEL, {"summary": "Random weights."})
@@ -171,7 +171,7 @@ def test_upload_is_in_no_cache(app, demo_faces):
 
 def test_without_demo_faces_a_photo_still_works(app, say, tmp_path, monkeypatch, demo_faces):
     monkeypatch.setattr("maskmtl.manifest.DEMO", tmp_path)
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     assert not at.exception and "The demo faces can't be shown" in at.warning[0].value
     at.segmented_control(key="face_source").set_value("Your photo").run()
     at.file_uploader(key="photo").set_value(("a.jpg", jpeg(on_canvas(demo_faces.images[3])), "image/jpeg")).run()

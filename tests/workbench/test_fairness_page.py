@@ -8,7 +8,6 @@ import pytest
 
 from analyses.fairness import audit
 from analyses.fairness.audit import COLUMNS
-from workbench.audited import Source
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +39,6 @@ def test_nothing_yet_says_what_to_do(fairness, say):
     assert not fairness.exception and "Nothing has been run yet" in say(fairness)
     at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
     assert "Upload a table of predictions" in say(at)
-
-
-def test_demo_faces_that_another_model_answered_for_are_not_shown(app, say):
-    table = pd.DataFrame({"face_id": range(40), "task": "gender", "y_true": 1.0, "y_pred": 1.0})
-    app.session_state["fair_demo"] = Source(table, "other on the demo faces", ("demo", "other"))
-    at = app.run().switch_page("views/fairness.py").run()
-    assert not at.exception and "Nothing has been run yet" in say(at) and "other on the demo faces" not in say(at)
 
 
 def test_a_foreign_table_is_mapped_and_audited(fairness, foreign, say):
@@ -83,7 +75,7 @@ def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
     at = next(button for button in at.button if button.label == "Run").click().run()
     at = at.switch_page("views/fairness.py").run()
     assert not at.exception and not at.error
-    predictions = at.session_state["set_result"]["assessment"].predictions
+    predictions = at.session_state["set_result"].assessment.predictions
     by = ["ethnicity", "gender", "age_band", "ethnicity*gender"]
     wanted = audit(predictions, by=by)
     pd.testing.assert_frame_equal(at.session_state["fair_audit"][1], wanted)

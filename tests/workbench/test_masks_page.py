@@ -122,3 +122,25 @@ def test_face_page_draws_the_same_masks_on_the_same_face(page):
 )
 def test_masks_in_words(mask, words):
     assert mask_words(mask) == words
+
+
+def test_the_lab_shows_drift_and_flips_of_every_kind(page):
+    found = page.session_state["lab_found"][1]
+    assert len(found.images) == 3 * len(MASKS)
+    text = "\n".join(str(element.value) for kind in ("markdown", "html") for element in page.get(kind))
+    for row in found.table.query("flip").itertuples():
+        assert f"{row.task} " in text and f"⇄ {row.answer}" in text
+    assert 'class="lab"' in text and text.count("<td><img") == len(found.images)
+    page.segmented_control(key="lab_vary").set_value("Drawing").run()
+    page.selectbox(key="lab_show").set_value("gender").run()
+    assert not page.exception and set(page.session_state["lab_found"][1].table["seed"]) == set(range(8))
+    page.toggle(key="lab_flips").set_value(True).run()
+    assert not page.exception
+
+
+def test_a_variant_opens_on_the_page_face(page):
+    page.selectbox(key="lab_open").set_value(4).run()
+    row = page.session_state["lab_found"][1].table.query("variant == 4").iloc[0]
+    next(button for button in page.button if button.label == "Open in Face").click().run()
+    assert not page.exception and page.selectbox(key="face_mask").value == row["mask"]
+    assert page.number_input(key="face_seed").value == row["seed"]

@@ -31,14 +31,14 @@ def test_card_of_a_published_model_gives_its_test_figures(models, demo_faces):
 
 def test_without_a_model_the_page_says_what_to_do(app, say, tmp_path, monkeypatch):
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path)
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     assert not at.exception
     assert "maskmtl train" in at.warning[0].value and "Choose a model" in at.info[0].value
 
 
 def test_run_folder_serves_as_a_model(app, models, tmp_path, monkeypatch):
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path)
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     at.text_input(key="model_folder").set_value(str(next(models.iterdir()))).run()
     assert not at.exception and not at.error and len(at.image) == 8
 
@@ -48,15 +48,15 @@ def test_broken_model_is_a_sentence(app, models, tmp_path):
     folder.mkdir()
     (folder / "model.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"nothing")
-    at = app.run()
-    at.selectbox(key="model_choice").set_value("a run folder …").run()
+    at = app.switch_page("views/face.py").run()
+    at.selectbox(key="model").set_value("a run folder …").run()
     at.text_input(key="model_folder").set_value(str(folder)).run()
     assert not at.exception
     assert "This model can't be loaded" in at.error[0].value
 
 
 def test_every_page_carries_the_caution(app, say):
-    at = app.run()
+    at = app.switch_page("views/face.py").run()
     for page in ("views/face.py", "views/masks.py", "views/dataset.py", "views/about.py"):
         at.switch_page(page).run()
         assert not at.exception

@@ -19,7 +19,8 @@ from maskmtl.evaluation import choose
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from workbench import parts, resources
-from workbench.chooser import WORDS, ChosenSet, choose_set
+from workbench.address import kept
+from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
 from workbench.parts import mask_words
 from workbench.sidebar import current_model
 
@@ -49,15 +50,16 @@ def choose_order(model: MaskMTL) -> Order | None:
     if faces is None:
         return None
     left, middle, right = st.columns(3)
-    text = left.selectbox("Mask", MASKS, format_func=mask_words, accept_new_options=True, key="atlas_mask")
-    by = middle.selectbox("Groups", GROUPINGS, format_func=GROUPINGS.__getitem__, key="atlas_by")
+    text = kept(left.selectbox, "Mask", MASKS, format_func=mask_words, accept_new_options=True, key="atlas_mask")
+    by = kept(middle.selectbox, "Groups", list(GROUPINGS), format_func=GROUPINGS.__getitem__, key="atlas_by")
     methods = [method for method in parts.methods_for(model) if "regions" not in options_of(method)]
-    method = right.selectbox(
-        "Maps", methods, methods.index("hirescam"), format_func=METHOD_NAMES.__getitem__, key="atlas_method",
+    method = kept(
+        right.selectbox, "Maps", methods, index=methods.index("hirescam"), format_func=METHOD_NAMES.__getitem__,
+        key="atlas_method",
         help="Integrated gradients, gradient SHAP, occlusion and ablation take many times as long as the others.",
     )  # fmt: skip
-    most = st.number_input(
-        "Faces at most", FEW, 1_000_000, SHOWN, 50, key="atlas_most",
+    most = kept(
+        st.number_input, "Faces at most", FEW, 1_000_000, SHOWN, 50, key="atlas_most",
         help=f"Taken at even steps through the set. Groups below {FEW} faces are not tested.",
     )  # fmt: skip
     mask = parts.drawable(text)
@@ -71,7 +73,7 @@ def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict
     def explaining(done: int, total: int) -> None:
         bar.progress(done / total, f"Explaining: {done:,} of {total:,} pictures{clock.left(done, total)}")
 
-    faces = resources.faces(order.faces.source, order.faces.protocol)
+    faces = open_set(order.faces)
     chosen = choose(faces, name, order.faces.split)
     rows = np.unique(np.linspace(0, len(chosen) - 1, min(order.most, len(chosen))).round().astype(int))
     result = atlas(
@@ -112,11 +114,11 @@ def show(found: dict[str, Any], order: Order | None, name: str) -> None:
     if (order, name) != (made, found["model"]):
         st.caption("This is the last atlas; the choices above have changed since.")
     tasks = list(result.mean)
-    task = str(
-        st.segmented_control(
-            "Task", tasks, default=tasks[0], required=True, key="atlas_task", label_visibility="collapsed"
-        )
-    )
+    task = kept(
+        st.segmented_control, "Task", tasks, default=tasks[0], required=True, key="atlas_task",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    task = task if task in tasks else tasks[0]
     means, changes = result.mean[task], result.change[task][:, 1:]
     scales = (
         map_scale(*means.reshape(-1, *means.shape[2:])),

@@ -14,6 +14,7 @@ from maskmtl.inference import wide
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from workbench import parts, resources
+from workbench.address import kept
 from workbench.chooser import choose_face
 from workbench.parts import mask_words
 from workbench.sidebar import current_model
@@ -128,23 +129,23 @@ def page() -> None:
     if chosen is None:
         return
     left, right = st.container(key="reading").columns([3, 2], wrap=False)
-    text = left.selectbox(
-        "Mask", MASKS, format_func=mask_words, accept_new_options=True, key="face_mask", persist_state="session",
+    text = kept(
+        left.selectbox, "Mask", MASKS, format_func=mask_words, accept_new_options=True, key="face_mask",
         help="A kind, or one typed with colour, pattern and wear: cloth:checks:red, n95:nose_out, kn95:#aa3300.",
     )  # fmt: skip
-    seed = right.number_input(
-        "Mask drawing", 0, 9999, key="face_seed", persist_state="session",
+    seed = kept(
+        right.number_input, "Mask drawing", 0, 9999, key="face_seed",
         help="Colour and fit of the mask vary from drawing to drawing; the same number draws the same mask.",
     )  # fmt: skip
     left, right = st.columns([3, 2])
-    methods = left.multiselect(
-        "Maps", parts.methods_for(model), default=["hirescam"], format_func=METHOD_NAMES.__getitem__,
-        max_selections=AT_ONCE, key="face_maps", persist_state="session",
+    methods = kept(
+        left.multiselect, "Maps", parts.methods_for(model), default=["hirescam"], format_func=METHOD_NAMES.__getitem__,
+        max_selections=AT_ONCE, key="face_maps",
         help=f"Up to {AT_ONCE} methods side by side. Occlusion passes the checks most often, and takes longest.",
     )  # fmt: skip
-    opacity = right.slider("Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity", persist_state="session")
-    checked = st.toggle(
-        "Check the maps against chance", True, key="face_check", persist_state="session",
+    opacity = kept(right.slider, "Opacity of the maps", 0.0, 1.0, OPACITY, 0.05, key="face_opacity")
+    checked = kept(
+        st.toggle, "Check the maps against chance", True, key="face_check",
         help="A few seconds for each method; ten times as long for occlusion, SHAP and integrated gradients.",
     )  # fmt: skip
     mask = parts.drawable(text)

@@ -13,6 +13,7 @@ from analyses.report.findings import findings, in_brief
 from analyses.report.frames import change_frame, group_frame, over_groups
 from analyses.report.words import capital, grouping_name, metric_name, scale
 from workbench import parts, resources
+from workbench.address import kept
 from workbench.audited import audited, choose_groupings, choose_source
 
 VALUES = "value", "change"
@@ -38,19 +39,20 @@ def show_group(audit: pd.DataFrame) -> None:
         return
     with st.container(key="fair_choice"):
         left, middle, right = st.columns(3)
-    task = left.selectbox("Task", by_group["task"].unique(), key="fair_task", format_func=capital)
+    task = kept(left.selectbox, "Task", list(by_group["task"].unique()), key="fair_task", format_func=capital)
     rows = by_group[by_group["task"] == task]
-    by = middle.selectbox("Grouping", rows["by"].unique(), key="fair_grouping", format_func=grouping_name)
-    metric = right.selectbox("Metric", rows["metric"].unique(), key="fair_metric", format_func=metric_name)
+    groupings, metrics = list(rows["by"].unique()), list(rows["metric"].unique())
+    by = kept(middle.selectbox, "Grouping", groupings, key="fair_grouping", format_func=grouping_name)
+    metric = kept(right.selectbox, "Metric", metrics, key="fair_metric", format_func=metric_name)
     rows, of = select(audit, task=task, by=by, metric=metric), scale(task, metric)
     own = rows[rows["statistic"] == "value"]
     whole = select(audit, task=task, by=ALL, metric=metric, statistic="value")
     overall = whole.set_index("mask")["value"].to_dict()
     axis = f"{metric_name(metric)}{f', {of.unit}' if of.unit else ''}"
-    chart(
+    parts.chart(
         audit_figure(own, axis=axis, factor=of.factor, overall=overall),
         f"{axis} of {task} by {grouping_name(by)}",
-        "own",
+        "fair_own",
     )
     st.caption(
         "Dots: each group’s own figure with its 95 % interval; hollow below 100 faces. Grey: where 95 % of such groups "
@@ -64,10 +66,10 @@ def show_group(audit: pd.DataFrame) -> None:
     if len(changes):
         st.subheader("What a mask changes")
         axis = f"{metric_name(metric)}, masked − bare{f', {of.points}' if of.points else ''}"
-        chart(
+        parts.chart(
             audit_figure(changes, axis=axis, factor=of.factor, zero=True),
             f"{axis}, {task} by {grouping_name(by)}",
-            "change",
+            "fair_change",
         )
         with st.container(key="fair_changes"):
             parts.table(change_frame(rows), label=f"{axis} of {task} by {grouping_name(by)}")
@@ -77,10 +79,6 @@ def show_group(audit: pd.DataFrame) -> None:
         "and the smallest gap that this many faces would probably have shown stands beside it. Below 20 faces there is "
         "n and no judgement. A group is the annotation of a picture, not anyone’s identity."
     )
-
-
-def chart(figure: object, alt: str, key: str) -> None:
-    st.plotly_chart(figure, config={"displayModeBar": False}, alt=alt, key=f"fair_{key}")
 
 
 def page() -> None:

@@ -15,8 +15,10 @@ from maskmtl.masks.landmarks import MIN_PRESENCE
 from maskmtl.masks.sheet import sheet
 from maskmtl.photo import shrink
 from maskmtl.tasks import TASKS
-from workbench import parts, resources
+from workbench import lab, parts, resources
+from workbench.address import kept
 from workbench.chooser import ChosenFace, choose_face
+from workbench.sidebar import current_model
 
 USUAL = "as usual"
 LARGEST = 400  # px: of a larger crop the gallery shows a smaller copy
@@ -31,18 +33,16 @@ METHODS = {
 def choose_masks() -> tuple[tuple[MaskSpec, ...], int] | None:
     """Every kind with the chosen colour, pattern and wear, and the seed; None while the colour is no colour."""
     one, two, three, four = st.container(key="mask_choice").columns(4)
-    seed = one.number_input(
-        "Mask drawing", 0, 9999, key="masks_seed", persist_state="session",
+    seed = kept(
+        one.number_input, "Mask drawing", 0, 9999, key="masks_seed",
         help="The seed: colour, pattern and fit vary from number to number; the same number draws the same masks.",
     )  # fmt: skip
-    wear = two.selectbox(
-        "Wear", list(parts.WEARS), format_func=parts.WEARS.__getitem__, key="masks_wear", persist_state="session"
-    )
-    colour = three.selectbox(
-        "Colour", [USUAL, *COLOURS], accept_new_options=True, key="masks_colour", persist_state="session",
+    wear = kept(two.selectbox, "Wear", list(parts.WEARS), format_func=parts.WEARS.__getitem__, key="masks_wear")
+    colour = kept(
+        three.selectbox, "Colour", [USUAL, *COLOURS], accept_new_options=True, key="masks_colour",
         help="As usual: what each kind mostly comes in, by chance. Any other colour can be typed: #aa3300.",
     )  # fmt: skip
-    pattern = four.selectbox("Pattern", [USUAL, *PATTERNS], key="masks_pattern", persist_state="session")
+    pattern = kept(four.selectbox, "Pattern", [USUAL, *PATTERNS], key="masks_pattern")
     given = {"colour": colour.strip().lower(), "pattern": pattern}
     fixed = {name: value for name, value in given.items() if value != USUAL}
     try:
@@ -133,10 +133,10 @@ def sheet_png(face: ChosenFace, image: np.ndarray, specs: Sequence[MaskSpec], se
 
 
 def page() -> None:
-    st.title("Masks")
+    st.title("Mask lab")
     st.markdown(
-        "One face in every kind of mask that can be drawn. Such masks serve to train models and to measure what a mask "
-        "changes, because the same face then exists bare and masked."
+        "One face in every kind of mask that can be drawn, because the same face then exists bare and masked; and what "
+        "each of them changes in a model's answers."
     )
     face = choose_face(TASKS)
     if face is None:
@@ -148,7 +148,7 @@ def page() -> None:
     image = face.crop if len(face.crop) <= LARGEST else shrink(face.crop, LARGEST)
     key = (*map(str, specs), seed, face.face_id, face.points.tobytes(), image.tobytes())
     drawn = resources.remember("masks_drawn", key, lambda: [draw(face, image, spec, seed) for spec in specs])
-    show_region = st.toggle("Show mask region", key="masks_region", persist_state="session")
+    show_region = kept(st.toggle, "Show mask region", key="masks_region")
     warn(face)
     cards = [masked(image, spec.kind, one, show_region=show_region) for spec, one in zip(specs, drawn, strict=True)]
     st.html(f'<div class="gallery">{bare(face, image)}{"".join(cards)}</div>')
@@ -159,6 +159,9 @@ def page() -> None:
         "photographed: they follow the landmarks and take the photo's light, but hands and hair in front of the face "
         "are covered too, and real masks may sit or look otherwise."
     )
+    if st.session_state.get("model_ready"):
+        _, model = current_model()
+        lab.show(model, face, image, specs, seed)
     with st.container(horizontal=True):
         shown = [spec for spec, one in zip(specs, drawn, strict=True) if isinstance(one, Overlay)]
         parts.download("Sheet (PNG)", "masks.png", lambda: sheet_png(face, image, shown, seed), "image/png")

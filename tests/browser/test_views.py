@@ -1,0 +1,62 @@
+"""Every view at both widths, light and dark: it comes up, fits, keeps quiet in the console, and can be read by all."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+VIEWS = {
+    "": "What does this face model see",
+    "face": "Face",
+    "masks": "Mask lab",
+    "dataset": "Data set",
+    "performance": "Performance",
+    "fairness": "Fairness",
+    "atlas": "Atlas",
+    "compare": "Compare",
+    "train": "Train",
+    "report": "Report",
+    "limits": "Limits of use",
+}
+SERIOUS = ("serious", "critical")
+OF_STREAMLIT = {
+    "aria-allowed-attr", "nested-interactive",  # its expanders and multiselects
+    "scrollable-region-focusable",  # its sidebar
+}  # fmt: skip
+
+
+@pytest.fixture
+def said(page):
+    """Errors in the console, but for the two addresses that Streamlit asks for under a page before the right ones."""
+    found: list[str] = []
+
+    def note(message):
+        if message.type == "error" and "_stcore/h" not in message.location.get("url", ""):
+            found.append(message.text)
+
+    page.on("console", note)
+    return found
+
+
+def settled(page):
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("view", VIEWS)
+def test_view(page, server, said, view, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if width == 400 else "light")
+    page.goto(f"{server}/{view}")
+    page.get_by_role("heading", level=1).filter(has_text=VIEWS[view]).wait_for()
+    settled(page)
+    assert page.get_by_text("never for deciding about a person").count() >= 1
+    assert page.get_by_test_id("stException").count() == 0
+    script = "e => e.scrollWidth <= e.clientWidth && document.documentElement.scrollWidth <= innerWidth"
+    assert page.get_by_test_id("stMain").evaluate(script)
+    broken = [
+        (found["id"], node["target"], node["failureSummary"])
+        for found in Axe().run(page).response["violations"]
+        if found["impact"] in SERIOUS and found["id"] not in OF_STREAMLIT
+        for node in found["nodes"]
+    ]
+    assert not broken and not said

@@ -1,0 +1,44 @@
+"""A link opens the same view, and nonsense in it does no harm."""
+
+from maskmtl.checkpoint import DEFAULT_MODEL
+
+
+def shown(at):
+    return {key: value if isinstance(value, list) else [value] for key, value in dict(at.query_params).items()}
+
+
+def test_choices_stand_in_the_address_and_a_link_brings_them_back(app, demo_faces):
+    at = app.switch_page("views/face.py").run()
+    preset = {"face_check": ["False"]}  # by the fixture
+    assert shown(at) == preset
+    at.selectbox(key="face_mask").set_value("n95").run()
+    at.number_input(key="face_seed").set_value(7).run()
+    assert shown(at) == {"face_mask": ["n95"], "face_seed": ["7"], **preset}
+    at.switch_page("views/masks.py").run()
+    at.switch_page("views/face.py").run()
+    assert at.selectbox(key="face_mask").value == "n95" and at.number_input(key="face_seed").value == 7
+    assert shown(at) == {"face_mask": ["n95"], "face_seed": ["7"], **preset}
+
+
+def test_a_link(app):
+    app.query_params.update({"face_mask": "n95:nose_out", "face_seed": "12", "face_opacity": "0.5", "demo_face": "321"})
+    at = app.switch_page("views/face.py").run()
+    assert not at.exception
+    assert at.selectbox(key="face_mask").value == "n95:nose_out" and at.number_input(key="face_seed").value == 12
+    assert at.slider(key="face_opacity").value == 0.5 and at.pills(key="demo_face").value == 321
+
+
+def test_nonsense_is_passed_over(app):
+    app.query_params.update(
+        {
+            "face_seed": "-3",
+            "face_opacity": "x",
+            "demo_face": "99999",
+            "demo_gender": "<b>",
+            "model": "none",
+            "face": "a|b|c",
+        }
+    )
+    at = app.switch_page("views/face.py").run()
+    assert not at.exception and at.number_input(key="face_seed").value == 0
+    assert at.selectbox(key="model").value == DEFAULT_MODEL and at.selectbox(key="demo_gender").value == "any"

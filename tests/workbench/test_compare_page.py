@@ -1,0 +1,67 @@
+"""Models on the same faces, without a browser."""
+
+import shutil
+
+import pytest
+import torch
+
+from analyses.fairness.audit import select
+from analyses.fairness.models import compare_models
+from analyses.fairness.samples import ALL
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model, save_model
+from maskmtl.inference import predict
+from maskmtl.manifest import open_faces
+from maskmtl.networks import MaskMTL
+from maskmtl.tasks import TASKS
+
+
+@pytest.fixture
+def two_models(models, tmp_path, monkeypatch):
+    """The model of random weights, and another one."""
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    torch.manual_seed(1)
+    save_model(MaskMTL(TASKS, encoder="conv3"), folder / "second", {"summary": "Other random weights."})
+    monkeypatch.setattr("maskmtl.checkpoint.MODELS", folder)
+    return folder
+
+
+def compared(at, few_faces):
+    at = at.switch_page("views/compare.py").run()
+    at.segmented_control(key="set_kind").set_value("A folder").run()
+    at.text_input(key="set_folder").set_value(str(few_faces)).run()
+    return next(button for button in at.button if button.label == "Compare").click().run()
+
+
+def test_two_models_are_compared_in_pairs(app, two_models, few_faces, say):
+    at = compared(app, few_faces)
+    assert not at.exception and not at.error
+    first, second = (
+        predict(load_model(two_models / name), open_faces(few_faces), masks=("none", "surgical"))
+        for name in (DEFAULT_MODEL, "second")
+    )
+    where = {"metric": "flips", "task": "gender", "mask": "none", "by": ALL}
+    expected = select(compare_models(first, second), **where)
+    found = at.session_state["compare_result"].changes["second"]
+    same = select(found, **where)
+    assert same["n"].item() == expected["n"].item() == 12 and same["flag"].item() == expected["flag"].item()
+    text = say(at)
+    assert f"What second changes against {DEFAULT_MODEL}" in text and "12 of 12" in text
+    assert f'<th scope="row">{DEFAULT_MODEL}</th>' in text and '<th scope="row">second</th>' in text
+
+
+def test_one_model_is_not_enough(app, say):
+    at = app.switch_page("views/compare.py").run()
+    assert not at.exception and "at least two models" in say(at)
+
+
+def test_faces_that_one_of_them_has_seen_are_left_out(app, two_models, few_faces, say):
+    import numpy as np
+
+    faces = open_faces(few_faces)
+    np.save(two_models / "second" / "seen.npy", np.sort(faces.digests[:4]))
+    at = compared(app, few_faces)
+    assert not at.exception and not at.error and "8 of 12" in say(at)
+    np.save(two_models / "second" / "seen.npy", np.sort(faces.digests))
+    at = compared(app, few_faces)
+    assert not at.exception and "should have faces" in at.error[0].value

@@ -1,0 +1,105 @@
+"""Training from the sidebar, without a browser: what is queued, what the pages show of it."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from maskmtl.queue import work
+from maskmtl.runs import Runs
+from maskmtl.training import TrainConfig
+
+TINY = TrainConfig(encoder="conv3", masks=("none",), draws=1, epochs=2, batch_size=64, augment=False)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """An index of its own; nothing is trained in the background."""
+    monkeypatch.setenv("MASKMTL_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr("workbench.retrain.start_worker", lambda runs, device: None)
+    return Runs()
+
+
+def press(at, label):
+    return next(button for button in at.button if button.label == label).click().run()
+
+
+def test_nothing_yet_says_what_to_do(app, runs, say):
+    at = app.switch_page("views/train.py").run()
+    assert not at.exception and "Nothing has been trained yet" in say(at)
+
+
+def test_the_form_queues_what_it_shows(app, runs, say):
+    at = app.run()
+    at.selectbox(key="train_recipe").set_value("hard").run()
+    at.selectbox(key="train_balancing_hard").set_value("uncertainty")
+    at.multiselect(key="train_masks_hard").set_value(["none"])
+    at.number_input(key="train_epochs_hard").set_value(3)
+    at.number_input(key="train_seed_hard").set_value(11)
+    at.text_input(key="train_name").set_value("mine")
+    at = press(at, "Train")
+    (run,) = runs.all()
+    config = run.config()
+    assert (run.name, run.state, run.faces, run.parent) == ("mine", "queued", "demo", "maskmtl-compact")
+    assert (config.sharing, config.balancing, config.masks, config.bare) == ("hard", "uncertainty", ("none",), None)
+    assert (config.epochs, config.seed, config.encoder) == (3, 11, "conv3")
+    assert not at.exception and at.title[0].value == "Train" and "waits for the run before it" in say(at)
+
+
+def test_wrong_input_is_a_sentence(app, runs):
+    at = app.run()
+    at.text_input(key="train_faces").set_value("/nowhere/at/all")
+    at = press(at, "Train")
+    assert not at.exception and "There is nothing at /nowhere/at/all" in at.error[0].value
+    at.text_input(key="train_faces").set_value("demo")
+    at.text_input(key="train_name").set_value("../out")
+    at = press(at, "Train")
+    assert not at.exception and "name should be letters" in at.error[0].value and runs.all() == []
+
+
+def test_a_finished_run_is_offered_everywhere(app, runs, say):
+    runs.add(TINY, "demo", name="tiny", parent="maskmtl-compact")
+    work(runs, "cpu", threads=1)
+    run = runs.get("tiny")
+    at = app.switch_page("views/train.py").run()
+    text = say(at)
+    assert not at.exception and "tiny" in text and "2 of 2" in text and "Curves begin" not in text
+    assert "tiny (run)" in at.selectbox(key="model").options
+    at = press(at, "Use this model")
+    assert at.selectbox(key="model").value == str(run.folder)
+    at = at.switch_page("views/face.py").run()
+    assert not at.exception and not at.error and len(at.image) == 8
+    at = app.switch_page("views/train.py").run()
+    at = press(at, "Compare with its parent")
+    assert not at.exception and at.multiselect(key="compare_models").value == ["maskmtl-compact", str(run.folder)]
+    assert "What tiny (run) changes against maskmtl-compact" in say(at) and "90 of 450" in say(at)
+
+
+def test_stop_resume_and_delete(app, runs, say):
+    run = runs.add(replace(TINY, epochs=4), "demo", name="tiny")
+    at = app.switch_page("views/train.py").run()
+    at = press(at, "Take it out of the queue")
+    assert runs.get("tiny").state == "stopped"
+    at = press(at.run(), "Resume")
+    assert runs.get("tiny").state == "queued"
+    runs.stop("tiny")
+    at = press(app.run(), "Delete it")
+    assert not at.exception and runs.all() == [] and not run.folder.exists()
+
+
+def test_a_failed_run_says_why(app, runs, tmp_path, say):
+    runs.add(TINY, str(tmp_path / "gone"), name="lost")
+    work(runs, "cpu", threads=1)
+    at = app.switch_page("views/train.py").run()
+    assert not at.exception and "not there" in at.error[0].value
+
+
+def test_the_end_of_a_run_opens_the_comparison(app, runs, say):
+    runs.add(TINY, "demo", name="tiny", parent="maskmtl-compact")
+    at = app.switch_page("views/train.py").run()
+    assert "waits for the run before it" in say(at)
+    work(runs, "cpu", threads=1)
+    time.sleep(0.1)
+    at = at.run()
+    assert not at.exception and at.title[0].value == "Compare"
+    assert "What tiny (run) changes against maskmtl-compact" in say(at)

@@ -1,0 +1,142 @@
+"""The address bar keeps a page's choices: a link opens the same view.
+
+Streamlit's own binding of widgets forgets a value when the page changes, and writes options as they are shown, pictures
+included. Here a value stands in the address as it is in the code, and belongs to the session as well.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+Texts = dict[str, list[str]]
+CHOICES = ("selectbox", "pills", "segmented_control", "radio", "multiselect")
+NUMBERS = ("number_input", "slider")
+
+
+@dataclass
+class _Address:
+    """What a session knows of its address between two runs.
+
+    page: the page of the last run. shown: what it left in the address. bare: by page, what its address without any text
+    stood for. coming: what a link brings to this run, or None. leaving: what this run's widgets hold. quiet: whether
+    Back led to an address without a text, which must not be written over: Back would never get past it.
+    """
+
+    page: str | None = None
+    shown: Texts = field(default_factory=dict)
+    bare: dict[str, Texts] = field(default_factory=dict)
+    defaults: Texts = field(default_factory=dict)
+    coming: Texts | None = None
+    leaving: Texts = field(default_factory=dict)
+    quiet: bool = False
+
+
+def arrive(page: str) -> None:
+    """At the start of a run: see whether the address was opened as a link, or changed by hand or by Back."""
+    address, here = _address(), _here()
+    turned = address.page != page
+    opened = bool(here) if turned else here != address.shown
+    address.quiet = opened and not here
+    address.coming = (here or address.bare.get(page, {})) if opened else None
+    address.page, address.leaving = page, {}
+    if turned and not here:
+        address.bare.pop(page, None)
+
+
+def leave() -> None:
+    """At the end of a run: show the choices that are not as they were at first."""
+    address = _address()
+    if not _here() and address.page is not None:
+        address.bare.setdefault(address.page, address.leaving)
+    if not address.quiet:
+        shown = {key: texts for key, texts in address.leaving.items() if texts != address.defaults.get(key)}
+        if shown != _here():
+            st.query_params.from_dict(shown)
+    address.shown = _here()
+
+
+def _address() -> _Address:
+    return st.session_state.setdefault("address", _Address())
+
+
+def _here() -> Texts:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def kept(widget: Callable[..., Any], label: str, *args: Any, key: str, **settings: Any) -> Any:
+    """Call a widget, such as `st.selectbox`, whose value the address and the session keep under `key`.
+
+    What the address holds and the widget can't take is passed over.
+    """
+    state, address, name = st.session_state, _address(), widget.__name__
+    coming = address.coming
+    if coming is not None:
+        value = _read(name, coming.get(key, []), args, settings)
+        if value is not None:
+            state[key] = value
+        elif key in state and key not in coming:
+            del state[key]
+    if key in state and not _fits(name, state[key], args, settings):  # what was chosen is no longer offered
+        del state[key]
+    fresh = key not in state
+    value = widget(label, *args, key=key, persist_state="session", **settings)
+    if fresh:
+        address.defaults[key] = _texts(value)
+    address.leaving[key] = _texts(value)
+    return value
+
+
+def keep(key: str, value: str) -> None:
+    """Let the address hold a text that no widget shows, or nothing for ''; `kept_text` reads it."""
+    if value:
+        _address().leaving[key] = [value]
+
+
+def kept_text(key: str) -> str | None:
+    """A text of an address that has just been opened, else None."""
+    coming = _address().coming or {}
+    return coming[key][0] if coming.get(key) else None
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [format(v, "g") if isinstance(v, float) else str(v) for v in values]
+
+
+def _fits(name: str, value: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> bool:
+    if name in CHOICES and not settings.get("accept_new_options", False):
+        options = _options(args, settings)
+        return all(v in options for v in value) if isinstance(value, list | tuple) else value in options
+    if name in NUMBERS:
+        low, high = args[:2]
+        return bool(low <= value <= high)
+    return True
+
+
+def _options(args: Sequence[Any], settings: Mapping[str, Any]) -> Sequence[Any]:
+    return list(args[0] if args else settings["options"])
+
+
+def _read(name: str, texts: Sequence[str], args: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+    """The value that these texts stand for, or None."""
+    if not texts:
+        return None
+    if name in CHOICES:
+        options = {str(option): option for option in _options(args, settings)}
+        free = settings.get("accept_new_options", False)
+        known = [options.get(text, text) for text in texts if text in options or (free and text)]
+        several = name == "multiselect" or settings.get("selection_mode") == "multi"
+        known = known[: settings.get("max_selections")] if several else known
+        return (known if several else known[0]) if known else None
+    if name in NUMBERS:
+        low, high = args[:2]
+        try:
+            value = type(low)(texts[0])
+        except ValueError:
+            return None
+        return value if low <= value <= high else None
+    if name in ("toggle", "checkbox"):
+        return {"True": True, "False": False}.get(texts[0])
+    return texts[0]

@@ -1,0 +1,174 @@
+"""Training from the sidebar: what to train, where it stands, and what happens when it is done."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from analyses.figures import mask_name
+from maskmtl.balancing import BALANCINGS
+from maskmtl.checkpoint import best_device
+from maskmtl.masks import MASKS, MIXED
+from maskmtl.networks import SHARING, MaskMTL
+from maskmtl.queue import start_worker
+from maskmtl.recipes import RECIPES, recipe
+from maskmtl.runs import Run, Runs
+from maskmtl.training import TrainConfig
+from workbench import resources
+from workbench.parts import capital, duration, mask_words
+from workbench.sidebar import current_name
+
+LIKE = "as the chosen model"
+EVERY = 1.0  # s between two looks at a run
+WATCHED, FINISHED = "train_watched", "train_finished"
+STATE_WORDS = {
+    "queued": "waiting", "running": "running", "stopped": "stopped", "done": "done", "failed": "failed",
+}  # fmt: skip
+
+
+def runs() -> Runs:
+    return Runs()
+
+
+def sidebar_section(page: str) -> None:
+    """The live state of training and the form; `page` is the address of the page beside it."""
+    follow(page)
+    active = [run for run in runs().all() if run.state in ("running", "queued")]
+    if active:
+        st.subheader("Training")
+        _live(page)
+    elif finished := st.session_state.get(FINISHED):
+        st.caption(f"{finished.name} is {STATE_WORDS[finished.state]}.")
+        if finished.state == "done" and page != "compare" and st.button("Compare it", icon=":material/compare_arrows:"):
+            open_comparison(finished)
+    with st.expander("Retrain a variant", expanded=False, key="retrain"):
+        _form()
+
+
+def follow(page: str) -> None:
+    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself."""
+    watched: set[str] = st.session_state.setdefault(WATCHED, set())
+    now = {run.id: run for run in runs().all()}
+    for run_id in list(watched):
+        run = now.get(run_id)
+        if run is not None and run.state in ("running", "queued"):
+            continue
+        watched.discard(run_id)
+        if run is None:
+            continue
+        st.session_state[FINISHED] = run
+        if run.state == "done" and page == "train":
+            open_comparison(run)
+        st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
+    watched |= {run.id for run in now.values() if run.state in ("running", "queued")}
+
+
+def open_comparison(run: Run) -> None:
+    st.session_state.pop(FINISHED, None)
+    parent = run.parent or resources.default_model()
+    st.session_state["compare_models"] = [parent, str(run.folder)] if parent else [str(run.folder)]
+    st.session_state["compare_go"] = True
+    st.switch_page("views/compare.py")
+
+
+@st.fragment(run_every=EVERY)
+def _live(page: str) -> None:
+    follow(page)
+    active = [run for run in runs().all() if run.state in ("running", "queued")]
+    running = [run for run in active if run.state == "running"]
+    if not active:
+        st.rerun()
+    for run in running:
+        show_status(run, key="side")
+    waiting = len(active) - len(running)
+    if waiting:
+        st.caption(f"{waiting} waiting" if running else f"{waiting} waiting, starting …")
+    if page != "train":
+        st.page_link("views/train.py", label="Curves and queue", icon=":material/model_training:")
+
+
+def show_status(run: Run, key: str) -> None:
+    """Progress with time left, and Stop."""
+    status = run.status()
+    if status is None:
+        st.progress(0.0, f"{run.name}: starting …")
+    elif status.phase == "preparing":
+        of_all = f" of {status.batches:,}" if status.batches else ""
+        read = f", {status.batch:,}{of_all} pictures" if status.batch else ""
+        st.progress(0.0, f"{run.name}: preparing the faces{read} …")
+    else:
+        done = (status.epoch - 1 + status.batch / max(status.batches, 1)) / status.epochs
+        left = "" if status.left is None else f", {duration(status.left)} left"
+        st.progress(min(done, 1.0), f"{run.name}: epoch {status.epoch} of {status.epochs}{left}")
+        st.caption(f"Loss {status.loss:.3f}")
+    if st.button("Stop training", key=f"stop_{key}_{run.id}", icon=":material/stop_circle:"):
+        runs().stop(run.id)
+        st.toast(f"{run.name} stops after this batch; whole epochs are kept.")
+
+
+def _form() -> None:
+    """What to train. The settings of the recipe that are not asked for stay as they are."""
+    name, model = current_name(), resources.model_or_none(current_name())
+    own = _own_config(model)
+    start = st.selectbox(
+        "Start from", [*([LIKE] if own else []), *RECIPES], key="train_recipe", persist_state="session",
+        help="The settings of the chosen model, a row of the paper's table, or one of the project's own recipes.",
+    )  # fmt: skip
+    config = own if start == LIKE and own else recipe(str(start), best_device()).config
+    with st.form("train_form", border=False):
+        sharing = st.selectbox("Sharing", SHARING, SHARING.index(config.sharing), key=f"train_sharing_{start}")
+        balancing = st.selectbox(
+            "Balancing", BALANCINGS, BALANCINGS.index(config.balancing), key=f"train_balancing_{start}",
+            help="How the losses of the tasks are weighed: fixed, GradNorm, MGDA, PCGrad and more.",
+        )  # fmt: skip
+        names = ["none", MIXED, *MASKS]
+        masks = st.multiselect(
+            "Masks", [*names, *(mask for mask in config.masks if mask not in names)], default=list(config.masks),
+            format_func=mask_words, accept_new_options=True, key=f"train_masks_{start}",
+            help="Each face wears one of these per epoch.",
+        )  # fmt: skip
+        faces = st.text_input(
+            "Faces", "demo", key="train_faces",
+            help="demo, or a folder on this machine: made by `maskmtl prepare`, or of pictures with annotations.",
+        ).strip()  # fmt: skip
+        epochs = st.number_input("Epochs", 1, 1000, config.epochs, key=f"train_epochs_{start}")
+        seed = st.number_input("Seed", 0, 999_999, config.seed, key=f"train_seed_{start}")
+        called = st.text_input("Name", key="train_name", placeholder="a name for the run").strip()
+        pressed = st.form_submit_button("Train", type="primary", icon=":material/model_training:", width="stretch")
+    if pressed:
+        changes = {
+            "sharing": sharing, "balancing": balancing, "masks": tuple(masks), "epochs": int(epochs), "seed": int(seed)
+        }  # fmt: skip
+        _order(config, changes, faces, called, name)
+
+
+def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: str) -> None:
+    """Queue it, or say what is wrong."""
+    masks = changes["masks"]
+    bare = config.bare if "none" in masks and len(masks) > 1 else None
+    problem = resources.folder_problem(faces) if faces != "demo" else None
+    try:
+        if problem:
+            raise ValueError(problem.removesuffix("."))
+        if not masks:
+            raise ValueError("choose at least one mask, or bare faces")
+        config = replace(config, **changes, bare=bare)
+        run = runs().add(config, faces, name=called, parent=parent)
+        start_worker(runs(), run.device)
+    except (ValueError, OSError) as error:
+        st.error(f"This can't be trained: {error}.")
+        return
+    st.session_state.setdefault(WATCHED, set()).add(run.id)
+    st.session_state["train_run"] = run.id
+    st.switch_page("views/train.py")
+
+
+def _own_config(model: MaskMTL | None) -> TrainConfig | None:
+    """The settings that the chosen model was trained with, where its card tells them."""
+    try:
+        return None if model is None else TrainConfig.from_json(model.card["training"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def masks_in_words(config: TrainConfig) -> str:
+    return ", ".join(capital(mask_name(mask)) for mask in config.masks)

@@ -1,0 +1,104 @@
+"""Faces that a person uploads: in this session only, and gone with it unless the person keeps them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from maskmtl.manifest import Faces, open_faces, save_faces
+from workbench import parts
+
+TYPES = ("jpg", "jpeg", "png", "webp", "zip", "csv")
+UPLOAD = "upload:"  # how a ChosenSet names an upload: by its files
+SLOT, TRIED = "upload_faces", "upload_tried"
+
+
+def choose_upload() -> str | None:
+    """The uploader, and the name of what was uploaded; None while there is nothing that can be used."""
+    files = st.file_uploader(
+        "Photos, or a ZIP of photos; beside them or in it, if you have one, a CSV with a column path and annotations",
+        TYPES, accept_multiple_files=True, key="set_files", max_upload_size=500,
+        help="A face to a photo is found and aligned; pictures under UTKFace names are taken as they are. Everything "
+        "stays on this machine and is deleted with the session.",
+    )  # fmt: skip
+    if not files:
+        st.session_state.pop(SLOT, None)
+        return None
+    name = UPLOAD + "-".join(sorted(file.file_id[:8] for file in files))
+    if st.session_state.get(SLOT, ("",))[0] != name:
+        fresh = st.session_state.get(TRIED) != name  # else it was stopped
+        st.session_state[TRIED] = name
+        again = not fresh and st.button("Read the faces", type="primary", icon=":material/play_arrow:")
+        parts.run_into(SLOT, name if fresh or again else None, _opener(files))
+    kept = st.session_state.get(SLOT)
+    if kept is None:
+        return None
+    found = kept[1]
+    if isinstance(found, str):
+        st.error(f"This upload can't be used: {found}.")
+        return None
+    left_out = f", {len(found.rejected):,} pictures not taken" if len(found.rejected) else ""
+    st.caption(f"{len(found):,} faces{left_out}.")
+    _offer_to_keep(found)
+    return name
+
+
+def uploaded(name: str) -> Faces:
+    """The faces of this session's upload. ValueError if it has gone."""
+    kept = st.session_state.get(SLOT)
+    if kept is None or kept[0] != name or isinstance(kept[1], str):
+        raise ValueError("the upload has gone with its session: upload the files again")
+    return kept[1]
+
+
+def _opener(files: Sequence[UploadedFile]) -> Callable[[str, DeltaGenerator], tuple[str, Faces | str]]:
+    """What reads the files: their name with the faces, or with the reason why there are none."""
+
+    def run(name: str, bar: DeltaGenerator) -> tuple[str, Faces | str]:
+        clock = parts.Clock()
+
+        def progress(done: int, total: int | None) -> None:
+            of_all, left = (f" of {total:,}", clock.left(done, total)) if total else ("", "")
+            bar.progress(done / total if total else 0.0, f"Looking for faces: {done:,}{of_all} pictures{left}")
+
+        with tempfile.TemporaryDirectory(prefix="maskmtl-upload-") as folder:
+            try:
+                return name, open_faces(_written(files, Path(folder)), progress=progress)
+            except (ValueError, OSError) as error:
+                return name, str(error)
+
+    return run
+
+
+def _written(files: Sequence[UploadedFile], folder: Path) -> Path:
+    """The uploaded files as a source that open_faces reads. ValueError for a mixture that is none."""
+    zips = [file for file in files if file.name.lower().endswith(".zip")]
+    tables = [file for file in files if file.name.lower().endswith(".csv")]
+    if len(tables) > 1 or (zips and len(files) > 1):
+        raise ValueError(
+            f"an upload should be photos with at most one CSV, or one ZIP, got {len(files)} files, of which "
+            f"{len(zips)} ZIPs and {len(tables)} CSVs"
+        )
+    target = folder / "upload"
+    target.mkdir()
+    for file in files:
+        (target / Path(file.name).name).write_bytes(file.getbuffer())
+    single = [*zips, *tables]
+    return target / Path(single[0].name).name if single else target
+
+
+def _offer_to_keep(faces: Faces) -> None:
+    with st.expander("Keep these faces on this machine"):
+        st.caption("They are deleted with this session, unless you keep them: a folder as `maskmtl prepare` makes it.")
+        path = st.text_input("New folder", key="set_keep", placeholder="/path/to/new/folder").strip()
+        if st.button("Keep", disabled=not path, icon=":material/save:"):
+            try:
+                save_faces(faces, Path(path))
+            except (ValueError, OSError, shutil.Error) as error:
+                st.error(f"They can't be kept there: {error}.")
+            else:
+                st.success(f"Kept in {path}.")

@@ -1,0 +1,88 @@
+"""How well a model agrees with the annotations: who is taken for whom, how far off it is, what confidence is worth."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import streamlit as st
+
+from analyses.assessment import ALL, Assessment, headline, reliability, scores_in_words
+from analyses.figures import confusion_figure, error_figure, mask_name, reliability_figure
+from workbench import parts, resources
+from workbench.address import kept
+from workbench.assessed import Ran, ran_or_offer
+from workbench.parts import capital
+
+
+def show_headline(result: Assessment) -> None:
+    parts.table(headline(result), label="Headline figures per mask with 95 % intervals")
+    st.caption("Second lines are 95 % intervals: Wilson for accuracy, bootstrap for the mean absolute error of age.")
+    parts.csv("Headline (CSV)", "overall.csv", lambda: result.overall.drop(columns=ALL))
+
+
+def show_confusions(result: Assessment, task: str) -> None:
+    st.header("Who is taken for whom")
+    matrices = result.confusions[task]
+    for pair in _pairs(list(matrices)):
+        for column, mask in zip(st.columns(2, gap="medium"), pair, strict=False):
+            with column:
+                st.markdown(f"**{capital(mask_name(mask))}**")
+                figure = confusion_figure(matrices[mask], result.class_names(task))
+                parts.chart(figure, f"Confusion matrix of {task}, {mask_name(mask)}", f"confusion_{task}_{mask}")
+                rows = result.per_class.query("task == @task and mask == @mask")
+                parts.table(scores_in_words(rows), label=f"Precision, recall and F1 of {task}, {mask_name(mask)}")
+    with st.container(horizontal=True):
+        parts.csv("Confusion counts (CSV)", "confusion.csv", result.confusion_table)
+        parts.csv("Precision, recall, F1 (CSV)", "per-class.csv", lambda: result.per_class)
+
+
+def show_reliability(run: Ran, task: str) -> None:
+    st.header("What confidence is worth")
+    rows = run.assessment.predictions.query("task == @task")
+    table = resources.remember("perf_reliability", (run.id, task), partial(reliability, rows))
+    alt = f"Reliability of {task}: share right by confidence, per mask"
+    parts.chart(reliability_figure(table), alt, f"reliability_{task}")
+    st.caption(
+        "Each mark: a tenth of the faces, by the probability that the model gave its answer, and how many of these "
+        "answers were right, with 95 % Wilson intervals. Below the dotted line the model is more sure than it is right."
+    )
+    parts.csv("Reliability (CSV)", "reliability.csv", lambda: table)
+
+
+def show_errors(result: Assessment, task: str) -> None:
+    st.header("How far it is off")
+    rows = result.predictions[result.predictions["task"] == task]
+    figure = error_figure(rows, unit=result.unit(task))
+    parts.chart(figure, f"Distribution of the error of {task} per mask", f"error_{task}")
+    st.caption("Right of zero: taken for older than annotated.")
+
+
+def _pairs(masks: Sequence[str]) -> list[Sequence[str]]:
+    return [masks[i : i + 2] for i in range(0, len(masks), 2)]
+
+
+def page() -> None:
+    st.title("Performance")
+    st.markdown("How well does a model agree with the annotations of many faces, bare and masked?")
+    run = ran_or_offer()
+    if run is None:
+        return
+    result = run.assessment
+    st.markdown(run.title)
+    if not result.tasks:
+        st.info("These faces carry no annotations to compare with. The predictions stand on the page Data set.")
+        return
+    show_headline(result)
+    task = kept(
+        st.segmented_control, "Task", list(result.tasks), default=result.tasks[0], required=True, key="perf_task",
+        format_func=capital,
+    )  # fmt: skip
+    task = task if task in result.tasks else result.tasks[0]
+    if result.class_names(task):
+        show_confusions(result, task)
+        show_reliability(run, task)
+    else:
+        show_errors(result, task)
+    st.page_link("views/fairness.py", label="For whom it fails: Fairness", icon=":material/balance:")
+
+
+page()

@@ -1,0 +1,148 @@
+"""Runs: the one that is training, those that wait, and all there have been."""
+
+import pandas as pd
+import streamlit as st
+
+from analyses.figures import curves_figure, loss_figure
+from maskmtl.queue import start_worker
+from maskmtl.runs import Run
+from workbench import parts, resources
+from workbench.address import kept
+from workbench.retrain import EVERY, STATE_WORDS, follow, masks_in_words, open_comparison, runs, show_status
+
+METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on val, years"}
+
+
+@st.fragment(run_every=EVERY)
+def show_live(run_id: str, state: str) -> None:
+    """Progress and curves of a run that trains; ends itself when the run does."""
+    run = next((run for run in runs().all() if run.id == run_id), None)
+    if run is None or run.state not in ("running", "queued"):
+        follow("train")
+        st.rerun()
+    if run.state != state:
+        st.rerun()
+    if run.state == "queued":
+        st.info("It waits for the run before it.")
+        if st.button("Take it out of the queue", icon=":material/remove_circle:"):
+            runs().stop(run.id)
+        return
+    show_status(run, key="page")
+    status = run.status()
+    if status is not None and len(status.losses) > 1:
+        parts.chart(loss_figure(status.losses, status.batches), f"Loss of {run.name} by batch", "train_losses")
+    show_curves(run)
+
+
+def show_curves(run: Run) -> None:
+    """A figure per metric, over epochs."""
+    metrics, best = run.metrics(), run.best()
+    if metrics.empty:
+        st.caption("Curves begin with the first whole epoch.")
+        return
+    kept_epoch = None if best is None else int(best["epoch"])
+    left, right = st.columns(2, gap="medium")
+    places = [left, right, left]
+    loss = metrics[metrics["metric"] == "loss"]
+    figures = [(curves_figure(loss, axis="training loss", best=kept_epoch), "Training loss by epoch, per task", "loss")]
+    for metric, name in METRICS.items():
+        rows = metrics[(metrics["metric"] == metric) & (metrics["part"] == "val")]
+        if len(rows):
+            figures.append((curves_figure(rows, axis=name, best=kept_epoch), f"{name}, by epoch", metric))
+    for place, (figure, alt, key) in zip(places, figures, strict=False):
+        with place:
+            parts.chart(figure, alt, f"train_{key}")
+    st.caption("Dotted: the epoch whose weights are kept, the best by validation. Val chooses the epoch: it flatters.")
+
+
+def overview(found: list[Run]) -> pd.DataFrame:
+    """All runs in words."""
+    rows = []
+    for run in found:
+        best, config = run.best(), run.config()
+        rows.append({
+            "run": f"{run.name}\n{run.created[:16].replace('T', ' ')} UTC",
+            "state": STATE_WORDS[run.state] + (f"\n{run.error}" if run.error else ""),
+            "epochs": f"{len(run.lines())} of {config.epochs}",
+            "sharing, balancing": f"{config.sharing}\n{config.balancing}",
+            "faces": f"{resources.short(run.faces)}\n{masks_in_words(config)}",
+            "variant of": resources.short(run.parent) or "–",
+            "best on val": "–" if best is None else figures(best),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def figures(line: dict) -> str:
+    """An epoch's validation figures, the first mask in the first line."""
+    words = []
+    for mask, of_mask in line["val"].items():
+        values = [f"{value:.1f}" if name.endswith("mae") else f"{100 * value:.0f}" for name, value in of_mask.items()]
+        words.append(f"{parts.mask_words(mask)}: {' / '.join(values)}")
+    return words[0] + ("\n" + "; ".join(words[1:]) if len(words) > 1 else "")
+
+
+def show_run(run: Run) -> None:
+    with st.container(horizontal=True):
+        if run.state in ("stopped", "failed") and st.button("Resume", type="primary", icon=":material/play_arrow:"):
+            runs().resume(run.id)
+            start_worker(runs(), run.device)
+            st.rerun()
+        if run.has_model() and st.button("Compare with its parent", icon=":material/compare_arrows:"):
+            open_comparison(run)
+        if run.has_model() and st.button("Use this model", icon=":material/check:", on_click=_use, args=(run,)):
+            st.toast(f"{run.name} is the model of all pages now.")
+        if run.state != "running":
+            with st.popover("Delete …", icon=":material/delete:"):
+                st.markdown(f"Delete **{run.name}**, its weights and all? This can't be undone.")
+                if st.button("Delete it", key=f"delete_{run.id}"):
+                    runs().delete(run.id)
+                    st.rerun()
+    if run.error:
+        st.error(f"It failed: {run.error}.")
+    if run.state in ("running", "queued"):
+        show_live(run.id, run.state)
+    else:
+        show_curves(run)
+    with st.expander("Settings"):
+        config = {name: str(value) for name, value in vars(run.config()).items()}
+        about = {"folder": str(run.folder), "faces": run.faces, "device": run.device, "variant of": run.parent or "–"}
+        parts.table(
+            pd.DataFrame({"setting": [*about, *config], "value": [*about.values(), *config.values()]}),
+            label=f"Settings of {run.name}",
+        )
+    with st.container(horizontal=True):
+        parts.csv("Curves (CSV)", f"{run.name}-curves.csv", run.metrics)
+
+
+def _use(run: Run) -> None:
+    st.session_state["model"] = str(run.folder)
+
+
+def page() -> None:
+    st.title("Train")
+    st.markdown("Variants of a model: what trains now, what waits, and what has been.")
+    found = runs().all()
+    for device in {run.device for run in found if run.state == "queued"}:
+        start_worker(runs(), device)  # the machine may have been off
+    if not found:
+        st.info(
+            "Nothing has been trained yet. Open ‘Retrain a variant’ in the sidebar, choose what to change, and press "
+            "Train. It goes on when you close this page.", icon=":material/arrow_back:",
+        )  # fmt: skip
+        return
+    names = {run.id: run for run in found}
+    active = [run.id for run in found if run.state == "running"] or [run.id for run in found if run.state == "queued"]
+    chosen = kept(
+        st.selectbox, "Run", list(names), index=list(names).index((active or list(names))[0]), key="train_run",
+        format_func=lambda run_id: f"{names[run_id].name}, {STATE_WORDS[names[run_id].state]}",
+    )  # fmt: skip
+    show_run(names[chosen])
+    st.header("All runs")
+    parts.table(overview(found), label="All runs, newest first")
+    st.caption(
+        "Best on val: age error in years, gender and ethnicity accuracy in percent, of the epoch that was kept. "
+        "Figures for a verdict come from faces the model has not seen: page Data set or Compare."
+    )
+
+
+page()
