@@ -93,7 +93,7 @@ def predict_draws(
 def decode(model: MaskMTL, x: Tensor) -> dict[str, dict[str, Any]]:
     """One forward pass of inputs (N, C, S, S): task -> y_pred (N,) and probabilities (N, K) or None, in NumPy."""
     with torch.inference_mode():
-        logits = {name: output.float() for name, output in model(x).items()}
+        logits = {name: output.float() for name, output in _forward(model, x).items()}
     decoded = {}
     for name, spec in model.specs.items():
         probabilities = (
@@ -101,6 +101,21 @@ def decode(model: MaskMTL, x: Tensor) -> dict[str, dict[str, Any]]:
         )
         decoded[name] = {"y_pred": spec.target.decode(logits[name]).cpu().numpy(), "probabilities": probabilities}
     return decoded
+
+
+def _forward(model: MaskMTL, x: Tensor) -> dict[str, Tensor]:
+    """The model's outputs; by halves where the GPU's memory runs out, at last on the CPU, where the model then stays."""
+    try:
+        return dict(model(x))
+    except torch.OutOfMemoryError:
+        if len(x) == 1 and x.device.type == "cpu":
+            raise
+        torch.cuda.empty_cache()
+    if len(x) == 1:
+        model.cpu()
+        return _forward(model, x.cpu())
+    halves = [_forward(model, half.to(next(model.parameters()).device)) for half in x.chunk(2)]
+    return {name: torch.cat([half[name].to(halves[1][name].device) for half in halves]) for name in halves[0]}
 
 
 def _predict_batch(model: MaskMTL, faces: Faces, rows: np.ndarray, mask: str, seed: int) -> pd.DataFrame:

@@ -103,7 +103,8 @@ def device_words(device: torch.device) -> str:
     """What the models run on, by name: 'the GPU (NVIDIA A10)'."""
     if device.type == "cuda":
         return f"the GPU ({torch.cuda.get_device_name(device)})"
-    return f"the CPU ({torch.get_num_threads()} threads), as there is no GPU"
+    why = "the GPU's memory ran out" if torch.cuda.is_available() else "there is no GPU"
+    return f"the CPU ({torch.get_num_threads()} threads), as {why}"
 
 
 def folder_problem(path: str) -> str | None:

@@ -93,3 +93,34 @@ def test_several_drawn_masks(model, few):
     assert len(predict_draws(model, few, 3, masks=("none",))) == 15
     with pytest.raises(ValueError, match="draws should be at least 1"):
         predict_draws(model, few, 0, masks=("none",))
+
+
+@pytest.mark.parametrize("most", [3, 1])
+def test_memory_that_runs_out_is_met_with_smaller_batches(demo_faces, monkeypatch, most):
+    torch.manual_seed(0)
+    model = MaskMTL(TASKS, encoder="conv3").eval()
+    few, forward, sizes = demo_faces.select(range(8)), model.forward, []
+    expected = predict(model, few)
+
+    def tight(x):
+        sizes.append(len(x))
+        if len(x) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x)
+
+    monkeypatch.setattr(model, "forward", tight)
+    found = predict(model, few)
+    assert max(sizes) == 8 and min(sizes) <= most
+    np.testing.assert_allclose(found["y_pred"], expected["y_pred"], atol=1e-3)
+    pd.testing.assert_frame_equal(found[["face_id", "task"]], expected[["face_id", "task"]])
+
+
+def test_no_memory_at_all_is_told(demo_faces, monkeypatch):
+    model = MaskMTL(TASKS, encoder="conv3").eval()
+
+    def full(x):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(model, demo_faces.select(range(2)))

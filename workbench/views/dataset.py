@@ -8,7 +8,6 @@ import streamlit as st
 
 from analyses.assessment import headline
 from analyses.gallery import ORDERS, SHOWS, browse, filtered
-from maskmtl.checkpoint import best_device
 from maskmtl.dataset import wear
 from maskmtl.inference import wide
 from workbench import parts, resources
@@ -121,9 +120,9 @@ def words(face: Any) -> list[str]:
 def page() -> None:
     st.title("Data set")
     st.markdown("Run a model over many faces, bare and masked, and look through what it says.")
-    name, _ = current_model()
+    name, model = current_model()
     order = choose_order()
-    device = best_device()
+    device = next(model.parameters()).device
     left, right = st.columns([1, 3], vertical_alignment="center")
     pressed = left.button("Run", type="primary", icon=":material/play_arrow:", disabled=order is None, width="stretch")
     right.caption(f"Runs on {resources.device_words(device)}.")
