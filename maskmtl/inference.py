@@ -104,7 +104,7 @@ def decode(model: MaskMTL, x: Tensor) -> dict[str, dict[str, Any]]:
 
 
 def _forward(model: MaskMTL, x: Tensor) -> dict[str, Tensor]:
-    """The model's outputs; by halves where the GPU's memory runs out, at last on the CPU, where the model then stays."""
+    """The outputs; by halves where the GPU's memory runs out, at last on the CPU, where the model then stays."""
     try:
         return dict(model(x))
     except torch.OutOfMemoryError:
