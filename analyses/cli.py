@@ -35,6 +35,11 @@ def _add_commands(command: AddCommand) -> None:
     _add_faces_and_out(sub)
     sub.add_argument("--by", default="ethnicity", help="ethnicity (default), gender, age_band or a column of the faces")
     sub.add_argument("--method", default="hirescam", help="default hirescam")
+
+    sub = command("reference", _reference, "record how a model fares on faces, for the cohort card of the page Face")
+    sub.add_argument("model", help="a name from `maskmtl models`, or a run's name or folder")
+    sub.add_argument("faces", type=Path, metavar="PREPARED", help="the prepared folder it was trained on")
+    sub.add_argument("--split", default="test", help="whose faces to record: test (default) or val")
     fairness_cli.add_commands(command)
 
 
@@ -43,6 +48,26 @@ def _add_faces_and_out(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(masks=("none", "surgical"))
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     sub.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _reference(args: argparse.Namespace) -> None:
+    from analyses.reference import FILE, make_reference
+    from maskmtl.checkpoint import load_model, model_folder
+    from maskmtl.evaluation import choose
+    from maskmtl.manifest import load_faces
+
+    if args.split not in ("test", "val"):
+        raise ValueError(f"split should be 'test' or 'val', got {args.split!r}")
+    model = load_model(args.model)
+    faces = load_faces(args.faces, model.card.get("training", {}).get("protocol", "random"))
+    unseen = choose(faces, args.model, args.split)
+    with Bar("reference") as bar:
+        found = make_reference(
+            model, faces.in_split("train"), faces.in_split("val"), unseen, split=args.split, progress=bar
+        )
+    folder = model_folder(args.model)
+    found.save(folder, model)
+    print(f"{len(unseen)} faces of {args.split} on record in {folder / FILE}")
 
 
 def _explain(args: argparse.Namespace) -> None:

@@ -46,7 +46,7 @@ def load_model(name_or_path: str | Path, device: str | torch.device | None = Non
     device: None means the GPU where there is one. Raises ValueError when there is no such model or device, or the
     model is broken.
     """
-    folder, card = _folder(name_or_path), read_card(name_or_path)
+    folder, card = model_folder(name_or_path), read_card(name_or_path)
     try:
         specs = {task["name"]: TaskSpec.from_json(task) for task in card["tasks"]}
         network = card["network"]
@@ -67,14 +67,15 @@ def load_model(name_or_path: str | Path, device: str | torch.device | None = Non
 
 def read_card(name_or_path: str | Path) -> dict[str, Any]:
     """A model's card, by its name or folder. ValueError where there is none that can be read."""
-    path = _folder(name_or_path) / CARD
+    path = model_folder(name_or_path) / CARD
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, TypeError, ValueError) as error:
         raise ValueError(f"card should be JSON with 'tasks' and 'network', got {str(path)!r}: {error!r}") from error
 
 
-def _folder(name_or_path: str | Path) -> Path:
+def model_folder(name_or_path: str | Path) -> Path:
+    """Where a model lies: by its name, its folder, or the name of a run. ValueError where there is none."""
     for folder in (MODELS / name_or_path, Path(name_or_path), runs_folder() / name_or_path):
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
             return folder
@@ -91,7 +92,7 @@ def available_models() -> list[dict[str, Any]]:
 
 def seen_digests(name_or_path: str | Path) -> np.ndarray:
     """Digests (uint64) of the picture files that a model was trained or selected on; empty without a list."""
-    path = _folder(name_or_path) / SEEN
+    path = model_folder(name_or_path) / SEEN
     return np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.uint64)
 
 
@@ -123,7 +124,7 @@ def publish(run: str | Path, name: str) -> Path:
         raise ValueError(f"name should be a plain name, got {name!r}")
     if folder.exists():
         raise ValueError(f"name should be new, got {name!r}: remove {str(folder)!r} first")
-    source = _folder(run)
+    source = model_folder(run)
     tensors = load_tensors(source / WEIGHTS)
     save_tensors(folder / WEIGHTS, {k: t.half() if t.ndim > 1 else t for k, t in tensors.items()})
     for extra in (CARD, SEEN):

@@ -15,7 +15,8 @@ import streamlit as st
 import torch
 
 from analyses.fairness.groups import group_labels
-from maskmtl.checkpoint import CARD, available_models, load_model
+from analyses.reference import FILE, Reference, load_reference
+from maskmtl.checkpoint import CARD, available_models, load_model, model_folder
 from maskmtl.inference import predict
 from maskmtl.manifest import Faces, is_prepared, open_faces
 from maskmtl.masks import FaceMesh
@@ -50,6 +51,17 @@ def _model(name: str, stamp: int) -> MaskMTL:
 def model(name: str) -> MaskMTL:
     """A model by name or run folder, loaded once and when its files change. ValueError or OSError if it can't be."""
     return _model(name, _stamp(MODELS / name / CARD) or _stamp(Path(name) / CARD))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _reference(name: str, stamp: int, model_stamp: int) -> Reference | None:
+    return load_reference(model_folder(name), model(name))
+
+
+def reference(name: str) -> Reference | None:
+    """What is known beforehand of faces a model has not seen; None where nothing is. ValueError for a broken one."""
+    folder = model_folder(name)
+    return _reference(name, _stamp(folder / FILE), _stamp(folder / CARD))
 
 
 def model_or_none(name: str) -> MaskMTL | None:

@@ -166,7 +166,16 @@ def test_upload_is_in_no_cache(app, demo_faces):
     assert [source for source, _, _ in resources._opened()[1]] in ([], ["demo"])
     package = "streamlit.runtime.caching"
     cached = {name for name, value in vars(resources).items() if type(value).__module__.startswith(package)}
-    assert cached == {"_lock", "_model", "_opened", "_mesh", "demo_groups", "demo_thumbnail", "mean_demo_face"}
+    assert cached == {
+        "_lock",
+        "_model",
+        "_opened",
+        "_mesh",
+        "_reference",
+        "demo_groups",
+        "demo_thumbnail",
+        "mean_demo_face",
+    }
 
 
 def test_without_demo_faces_a_photo_still_works(app, say, tmp_path, monkeypatch, demo_faces):

@@ -13,7 +13,7 @@ from analyses.figures import OPACITY, map_overlay, map_scale
 from maskmtl.inference import wide
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
-from workbench import parts, resources
+from workbench import cohort, parts, resources
 from workbench.address import kept
 from workbench.chooser import choose_face
 from workbench.parts import mask_words
@@ -167,6 +167,7 @@ def page() -> None:
     reading = resources.remember("face_reading", key, read)
     energy = resources.remember("face_energy", key, reading.energy)
     show_faces(reading, chosen.note)
+    cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)))
     st.header("What the model reads, and from where")
     checks = None
     if checked:
