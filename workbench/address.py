@@ -4,6 +4,7 @@ Streamlit's own binding of widgets forgets a value when the page changes, and wr
 included. Here a value stands in the address as it is in the code, and belongs to the session as well.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,19 +14,22 @@ import streamlit as st
 Texts = dict[str, list[str]]
 CHOICES = ("selectbox", "pills", "segmented_control", "radio", "multiselect")
 NUMBERS = ("number_input", "slider")
+LAG = 1.0  # s: a click may come with the address that stood before the last run's, which the browser had not yet got
 
 
 @dataclass
 class _Address:
     """What a session knows of its address between two runs.
 
-    page: the page of the last run. shown: what it left in the address. bare: by page, what its address without any text
-    stood for. coming: what a link brings to this run, or None. leaving: what this run's widgets hold. quiet: whether
+    page: the page of the last run. shown: what it left in the address, before: what stood there when it began, left: when
+    it ended. bare: by page, what its address without any text stood for. coming: what a link brings to this run, or None. leaving: what this run's widgets hold. quiet: whether
     Back led to an address without a text, which must not be written over: Back would never get past it.
     """
 
     page: str | None = None
     shown: Texts = field(default_factory=dict)
+    before: Texts = field(default_factory=dict)
+    left: float = 0.0
     bare: dict[str, Texts] = field(default_factory=dict)
     defaults: Texts = field(default_factory=dict)
     coming: Texts | None = None
@@ -37,7 +41,8 @@ def arrive(page: str) -> None:
     """At the start of a run: see whether the address was opened as a link, or changed by hand or by Back."""
     address, here = _address(), _here()
     turned = address.page != page
-    opened = bool(here) if turned else here != address.shown
+    late = here == address.before and time.monotonic() - address.left < LAG
+    opened = bool(here) if turned else here != address.shown and not late
     address.quiet = opened and not here
     address.coming = (here or address.bare.get(page, {})) if opened else None
     address.page, address.leaving = page, {}
@@ -47,14 +52,14 @@ def arrive(page: str) -> None:
 
 def leave() -> None:
     """At the end of a run: show the choices that are not as they were at first."""
-    address = _address()
-    if not _here() and address.page is not None:
+    address, here = _address(), _here()
+    if not here and address.page is not None:
         address.bare.setdefault(address.page, address.leaving)
     if not address.quiet:
         shown = {key: texts for key, texts in address.leaving.items() if texts != address.defaults.get(key)}
-        if shown != _here():
+        if shown != here:
             st.query_params.from_dict(shown)
-    address.shown = _here()
+    address.before, address.shown, address.left = here, _here(), time.monotonic()
 
 
 def _address() -> _Address:

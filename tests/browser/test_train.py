@@ -1,5 +1,7 @@
 """A person retrains from the sidebar: the page is reloaded, the run stopped and resumed, the new model compared."""
 
+import re
+
 
 def fill(page, role: str, name: str, value: str) -> None:
     box = page.get_by_role(role, name=name)
@@ -26,6 +28,6 @@ def test_retrain_reload_stop_resume_compare(page, server):
     main.get_by_role("button", name="Stop training").click()
     main.get_by_role("button", name="Resume").click()
     page.get_by_role("heading", name="What variant (run) changes against maskmtl-compact").wait_for()  # by itself
-    assert "/compare?" in page.url and "variant" in page.url
+    page.wait_for_url(re.compile(r"/compare\?.*variant"))
     page.get_by_role("combobox", name="Model", exact=True).click()
     assert page.get_by_role("option", name="variant (run)").count() == 1

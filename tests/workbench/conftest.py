@@ -31,9 +31,10 @@ def models(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def app(models, demo_faces, monkeypatch) -> AppTest:
-    """The workbench with that network, not yet run; maps are checked where a test asks for it."""
+def app(models, demo_faces, tmp_path, monkeypatch) -> AppTest:
+    """The workbench with that network and no runs, not yet run; maps are checked where a test asks for it."""
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", models)
+    monkeypatch.setenv("MASKMTL_RUNS", str(tmp_path / "runs"))
     st.cache_resource.clear()
     st.cache_data.clear()
     app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=WAIT)
