@@ -23,7 +23,7 @@ browser:  ## Chromium for the browser tests, where apt can install it
 
 test: setup browser  ## lint, types, import rules and all tests
 	$(MAKE) check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup  ## lint, types and import rules
 	$(BIN)/ruff check .

@@ -21,9 +21,10 @@ LAG = 1.0  # s: a click may come with the address that stood before the last run
 class _Address:
     """What a session knows of its address between two runs.
 
-    page: the page of the last run. shown: what it left in the address, before: what stood there when it began, left: when
-    it ended. bare: by page, what its address without any text stood for. coming: what a link brings to this run, or None. leaving: what this run's widgets hold. quiet: whether
-    Back led to an address without a text, which must not be written over: Back would never get past it.
+    page: the page of the last run. before: what stood in the address when that run began; shown: when it ended; left:
+    the time of that, s. bare: by page, what its address without any text stood for. coming: what a link brings to this
+    run, or None. leaving: what this run's widgets hold. quiet: whether Back led to an address without a text, which
+    must not be written over: Back would never get past it.
     """
 
     page: str | None = None

@@ -5,11 +5,11 @@ from dataclasses import replace
 import streamlit as st
 
 from analyses.figures import mask_name
+from maskmtl import queue
 from maskmtl.balancing import BALANCINGS
 from maskmtl.checkpoint import best_device
 from maskmtl.masks import MASKS, MIXED
 from maskmtl.networks import SHARING, MaskMTL
-from maskmtl.queue import start_worker
 from maskmtl.recipes import RECIPES, recipe
 from maskmtl.runs import Run, Runs
 from maskmtl.training import TrainConfig
@@ -153,7 +153,7 @@ def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: 
             raise ValueError("choose at least one mask, or bare faces")
         config = replace(config, **changes, bare=bare)
         run = runs().add(config, faces, name=called, parent=parent)
-        start_worker(runs(), run.device)
+        queue.start_worker(runs(), run.device)
     except (ValueError, OSError) as error:
         st.error(f"This can't be trained: {error}.")
         return

@@ -16,7 +16,7 @@ TINY = TrainConfig(encoder="conv3", masks=("none",), draws=1, epochs=2, batch_si
 def runs(tmp_path, monkeypatch):
     """An index of its own; nothing is trained in the background."""
     monkeypatch.setenv("MASKMTL_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("workbench.retrain.start_worker", lambda runs, device: None)
+    monkeypatch.setattr("maskmtl.queue.start_worker", lambda runs, device: None)
     return Runs()
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.figures import curves_figure, loss_figure
-from maskmtl.queue import start_worker
+from maskmtl import queue
 from maskmtl.runs import Run
 from workbench import parts, resources
 from workbench.address import kept
@@ -85,7 +85,7 @@ def show_run(run: Run) -> None:
     with st.container(horizontal=True):
         if run.state in ("stopped", "failed") and st.button("Resume", type="primary", icon=":material/play_arrow:"):
             runs().resume(run.id)
-            start_worker(runs(), run.device)
+            queue.start_worker(runs(), run.device)
             st.rerun()
         if run.has_model() and st.button("Compare with its parent", icon=":material/compare_arrows:"):
             open_comparison(run)
@@ -123,7 +123,7 @@ def page() -> None:
     st.markdown("Variants of a model: what trains now, what waits, and what has been.")
     found = runs().all()
     for device in {run.device for run in found if run.state == "queued"}:
-        start_worker(runs(), device)  # the machine may have been off
+        queue.start_worker(runs(), device)  # the machine may have been off
     if not found:
         st.info(
             "Nothing has been trained yet. Open ‘Retrain a variant’ in the sidebar, choose what to change, and press "
