@@ -274,6 +274,8 @@ def train(
                 raise Stopped(f"stopped in epoch {epoch}; {epoch - 1} whole epochs are saved in {run}")
         figures = {m: validate(kept, images, y_val, config.precision) for m, images in val_images.items()}
         score = skill(figures, y_val, specs)
+        if not math.isfinite(score):  # the last step of an epoch may break what no loss has shown
+            raise ValueError(f"validation figures should be finite, got {figures} in epoch {epoch}: try a smaller lr")
         line = {
             "epoch": epoch,
             "lr": learning_rate(config, (epoch * steps - 1) / (config.epochs * steps)),

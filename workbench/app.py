@@ -33,8 +33,8 @@ def main() -> None:
     sidebar()
     with st.sidebar:
         retrain.sidebar_section(page.url_path)
-    page.run()
     caution()
+    page.run()
     address.leave()
 
 

@@ -23,7 +23,7 @@ from maskmtl.masks import FaceMesh
 from maskmtl.networks import MaskMTL
 from maskmtl.paths import MODELS
 from maskmtl.photo import FoundFace, find_faces, read_photo
-from maskmtl.runs import Runs
+from maskmtl.runs import Run, Runs
 
 T = TypeVar("T")
 TURN = 32  # faces for which a run over a data set holds the lock
@@ -78,7 +78,15 @@ def offered_models() -> dict[str, str]:
     ValueError or OSError where their cards can't be read.
     """
     names = {str(card["name"]): str(card["name"]) for card in available_models()}
-    return names | {str(run.folder): f"{run.name} (run)" for run in Runs().all() if run.has_model()}
+    return names | {str(run.folder): f"{run.name} (run)" for run in known_runs()[0] if run.has_model()}
+
+
+def known_runs() -> tuple[list[Run], str]:
+    """All runs, newest first, and ''; none of them, and the reason, where they can't be listed."""
+    try:
+        return Runs().all(), ""
+    except (ValueError, OSError) as error:
+        return [], str(error)
 
 
 def default_model() -> str:

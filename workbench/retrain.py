@@ -1,5 +1,6 @@
 """Training from the sidebar: what to train, where it stands, and what happens when it is done."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
@@ -31,8 +32,11 @@ def runs() -> Runs:
 
 def sidebar_section(page: str) -> None:
     """The live state of training and the form; `page` is the address of the page beside it."""
-    follow(page)
-    active = [run for run in runs().all() if run.state in ("running", "queued")]
+    problem = follow(page)
+    if problem:
+        st.error(f"The runs can’t be listed: {problem}.")
+        return
+    active = active_runs()
     if active:
         st.subheader("Training")
         _live(page)
@@ -44,10 +48,30 @@ def sidebar_section(page: str) -> None:
         _form()
 
 
-def follow(page: str) -> None:
-    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself."""
+def active_runs() -> list[Run]:
+    return [run for run in resources.known_runs()[0] if run.state in ("running", "queued")]
+
+
+def attempt(action: Callable[..., object], *args: object) -> bool:
+    """Do what a button asks for; whether it went well. What went wrong is said."""
+    try:
+        action(*args)
+    except (ValueError, OSError) as error:
+        st.error(f"That can’t be done: {error}.")
+        return False
+    return True
+
+
+def follow(page: str) -> str:
+    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself.
+
+    Returns why they can't be listed, or ''.
+    """
     watched: set[str] = st.session_state.setdefault(WATCHED, set())
-    now = {run.id: run for run in runs().all()}
+    found, problem = resources.known_runs()
+    if problem:
+        return problem
+    now = {run.id: run for run in found}
     for run_id in list(watched):
         run = now.get(run_id)
         if run is not None and run.state in ("running", "queued"):
@@ -60,6 +84,7 @@ def follow(page: str) -> None:
             open_comparison(run)
         st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
     watched |= {run.id for run in now.values() if run.state in ("running", "queued")}
+    return ""
 
 
 def open_comparison(run: Run) -> None:
@@ -73,7 +98,7 @@ def open_comparison(run: Run) -> None:
 @st.fragment(run_every=EVERY)
 def _live(page: str) -> None:
     follow(page)
-    active = [run for run in runs().all() if run.state in ("running", "queued")]
+    active = active_runs()
     running = [run for run in active if run.state == "running"]
     if not active:
         st.rerun()
@@ -100,8 +125,8 @@ def show_status(run: Run, key: str) -> None:
         left = "" if status.left is None else f", {duration(status.left)} left"
         st.progress(min(done, 1.0), f"{run.name}: epoch {status.epoch} of {status.epochs}{left}")
         st.caption(f"Loss {status.loss:.3f}")
-    if st.button("Stop training", key=f"stop_{key}_{run.id}", icon=":material/stop_circle:"):
-        runs().stop(run.id)
+    stop = st.button("Stop training", key=f"stop_{key}_{run.id}", icon=":material/stop_circle:")
+    if stop and attempt(runs().stop, run.id):
         st.toast(f"{run.name} stops after this batch; whole epochs are kept.")
 
 

@@ -12,8 +12,8 @@ from workbench.address import kept
 
 FOLDER = "a run folder …"
 CAUTION = (
-    "Ethnicity and gender read-outs are statistics of annotations, for audit and research only, "
-    "never for deciding about a person."
+    "Labels are annotations, not identities. What a model reads as ethnicity or gender is a statistic of annotations, "
+    "for audit and research only, never for deciding about a person."
 )
 NO_MODEL = (
     "There is no model in data/models yet. Train one with `maskmtl train FACES --run DIR`, then name its run folder "
@@ -35,7 +35,6 @@ def sidebar() -> None:
         if model is not None:
             with st.expander("About this model"):
                 st.caption("\n\n".join(card_lines(model)))
-        caution()
 
 
 def current_model() -> tuple[str, MaskMTL]:

@@ -151,6 +151,14 @@ def test_training_lowers_the_loss_on_faces_it_sees(small, tmp_path):
     assert sum(losses[-1].values()) < 0.8 * sum(losses[0].values())
 
 
+@pytest.mark.parametrize("batch", [8, 64])
+def test_weights_that_break_end_a_run_that_keeps_no_model(small, tmp_path, batch):
+    config = replace(QUICK, masks=("none",), epochs=1, lr=1e30, batch_size=batch, schedule="constant", augment=False)
+    with pytest.raises(ValueError, match=r"should be finite.*smaller lr"):  # with one batch, validation alone shows it
+        train(small, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
 def test_a_missing_label_teaches_nothing_and_breaks_nothing(small, tmp_path):
     table = small.table.copy()
     table.loc[table.index[::3], "ethnicity"] = np.nan

@@ -103,3 +103,28 @@ def test_the_end_of_a_run_opens_the_comparison(app, runs, say):
     at = at.run()
     assert not at.exception and at.title[0].value == "Compare"
     assert "What tiny (run) changes against maskmtl-compact" in say(at)
+
+
+def test_a_broken_index_is_a_sentence_and_the_pages_go_on(app, runs, say):
+    runs.folder.mkdir(parents=True)
+    (runs.folder / "runs.sqlite").write_bytes(b"nothing of SQLite's" * 100)
+    at = app.run()
+    assert not at.exception and "can’t be listed" in at.error[0].value and "delete it" in at.error[0].value
+    assert at.selectbox(key="model").options == ["maskmtl-compact", "a run folder …"]
+    at.switch_page("views/train.py").run()
+    assert not at.exception and "can’t be listed" in at.error[0].value
+
+
+def test_a_run_that_cannot_be_read_is_a_sentence(app, runs, say):
+    broken, fine = runs.add(TINY, "demo", name="broken"), runs.add(TINY, "demo", name="fine")
+    runs.stop("broken")
+    runs.stop("fine")
+    (broken.folder / "config.json").write_text("{")
+    at = app.switch_page("views/train.py").run()
+    text = say(at)
+    assert not at.exception and "can’t be read" in text and "broken" in text and "fine" in text
+    at.selectbox(key="train_run").set_value(broken.id).run()
+    assert not at.exception and "config.json" in at.error[0].value
+    (fine.folder / "run.json").unlink()
+    at = press(at.selectbox(key="train_run").set_value(broken.id).run(), "Resume")
+    assert not at.exception

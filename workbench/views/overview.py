@@ -10,7 +10,7 @@ from analyses.figures import mask_name
 from maskmtl.checkpoint import best_device, read_card
 from workbench import parts, resources
 from workbench.assessed import SLOT
-from workbench.retrain import STATE_WORDS, runs
+from workbench.retrain import STATE_WORDS
 
 STEPS = (
     ("face", "Face", "Look at one face: what the model reads, from where, and what a mask changes.", "face"),
@@ -88,7 +88,7 @@ def show_data() -> None:
 
 
 def show_training() -> None:
-    found = runs().all()
+    found = resources.known_runs()[0]
     if found:
         st.header("Runs")
         counts = {state: sum(run.state == state for run in found) for state in STATE_WORDS}

@@ -8,7 +8,16 @@ from maskmtl import queue
 from maskmtl.runs import Run
 from workbench import parts, resources
 from workbench.address import kept
-from workbench.retrain import EVERY, STATE_WORDS, follow, masks_in_words, open_comparison, runs, show_status
+from workbench.retrain import (
+    EVERY,
+    STATE_WORDS,
+    attempt,
+    follow,
+    masks_in_words,
+    open_comparison,
+    runs,
+    show_status,
+)  # fmt: skip
 
 METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on val, years"}
 
@@ -16,7 +25,7 @@ METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on 
 @st.fragment(run_every=EVERY)
 def show_live(run_id: str, state: str) -> None:
     """Progress and curves of a run that trains; ends itself when the run does."""
-    run = next((run for run in runs().all() if run.id == run_id), None)
+    run = next((run for run in resources.known_runs()[0] if run.id == run_id), None)
     if run is None or run.state not in ("running", "queued"):
         follow("train")
         st.rerun()
@@ -25,7 +34,7 @@ def show_live(run_id: str, state: str) -> None:
     if run.state == "queued":
         st.info("It waits for the run before it.")
         if st.button("Take it out of the queue", icon=":material/remove_circle:"):
-            runs().stop(run.id)
+            attempt(runs().stop, run.id)
         return
     show_status(run, key="page")
     status = run.status()
@@ -59,7 +68,11 @@ def overview(found: list[Run]) -> pd.DataFrame:
     """All runs in words."""
     rows = []
     for run in found:
-        best, config = run.best(), run.config()
+        try:
+            best, config = run.best(), run.config()
+        except ValueError as error:
+            rows.append({"run": run.name, "state": f"can’t be read\n{error}"})
+            continue
         rows.append({
             "run": f"{run.name}\n{run.created[:16].replace('T', ' ')} UTC",
             "state": STATE_WORDS[run.state] + (f"\n{run.error}" if run.error else ""),
@@ -69,7 +82,7 @@ def overview(found: list[Run]) -> pd.DataFrame:
             "variant of": resources.short(run.parent) or "–",
             "best on val": "–" if best is None else figures(best),
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("–")
 
 
 def figures(line: dict) -> str:
@@ -84,9 +97,7 @@ def figures(line: dict) -> str:
 def show_run(run: Run) -> None:
     with st.container(horizontal=True):
         if run.state in ("stopped", "failed") and st.button("Resume", type="primary", icon=":material/play_arrow:"):
-            runs().resume(run.id)
-            queue.start_worker(runs(), run.device)
-            st.rerun()
+            attempt(resume, run)
         if run.has_model() and st.button("Compare with its parent", icon=":material/compare_arrows:"):
             open_comparison(run)
         if run.has_model() and st.button("Use this model", icon=":material/check:", on_click=_use, args=(run,)):
@@ -94,8 +105,7 @@ def show_run(run: Run) -> None:
         if run.state != "running":
             with st.popover("Delete …", icon=":material/delete:"):
                 st.markdown(f"Delete **{run.name}**, its weights and all? This can't be undone.")
-                if st.button("Delete it", key=f"delete_{run.id}"):
-                    runs().delete(run.id)
+                if st.button("Delete it", key=f"delete_{run.id}") and attempt(runs().delete, run.id):
                     st.rerun()
     if run.error:
         st.error(f"It failed: {run.error}.")
@@ -114,6 +124,12 @@ def show_run(run: Run) -> None:
         parts.csv("Curves (CSV)", f"{run.name}-curves.csv", run.metrics)
 
 
+def resume(run: Run) -> None:
+    runs().resume(run.id)
+    queue.start_worker(runs(), run.device)
+    st.rerun()
+
+
 def _use(run: Run) -> None:
     st.session_state["model"] = str(run.folder)
 
@@ -121,9 +137,11 @@ def _use(run: Run) -> None:
 def page() -> None:
     st.title("Train")
     st.markdown("Variants of a model: what trains now, what waits, and what has been.")
-    found = runs().all()
+    found, problem = resources.known_runs()
+    if problem:  # the sidebar says so
+        return
     for device in {run.device for run in found if run.state == "queued"}:
-        queue.start_worker(runs(), device)  # the machine may have been off
+        attempt(queue.start_worker, runs(), device)  # the machine may have been off
     if not found:
         st.info(
             "Nothing has been trained yet. Open ‘Retrain a variant’ in the sidebar, choose what to change, and press "
@@ -136,7 +154,7 @@ def page() -> None:
         st.selectbox, "Run", list(names), index=list(names).index((active or list(names))[0]), key="train_run",
         format_func=lambda run_id: f"{names[run_id].name}, {STATE_WORDS[names[run_id].state]}",
     )  # fmt: skip
-    show_run(names[chosen])
+    attempt(show_run, names[chosen])
     st.header("All runs")
     parts.table(overview(found), label="All runs, newest first")
     st.caption(
