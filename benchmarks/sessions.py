@@ -78,7 +78,7 @@ async def run(url: str, pid: int, sessions: int, uploads: int) -> None:
         pages = []
         for _ in range(sessions):
             page = await (await browser.new_context()).new_page()
-            page.set_default_timeout(300_000)
+            page.set_default_timeout(60_000)
             await page.goto(f"{url}/face?face_check=False&face_source=Your+photo")
             await page.locator("input[type=file]").wait_for(state="attached")
             pages.append(page)
@@ -86,9 +86,9 @@ async def run(url: str, pid: int, sessions: int, uploads: int) -> None:
         async def person(i: int, page: Page) -> None:
             for k in range(uploads // sessions):
                 times.append(await upload(page, *answers[(i + 7 * k) % len(answers)]))
-                for mark in (50, uploads):
-                    if len(times) >= mark and mark not in held:
-                        held[mark] = memory(pid)
+                if len(times) % 50 == 0:
+                    held[len(times)] = memory(pid)
+                    print(f"{len(times)} uploads: {held[len(times)]:,.0f} MB", flush=True)
 
         started = time.monotonic()
         await asyncio.gather(*(person(i, page) for i, page in enumerate(pages)))
@@ -96,7 +96,9 @@ async def run(url: str, pid: int, sessions: int, uploads: int) -> None:
         await browser.close()
     print(f"{sessions} sessions, {len(times)} uploads in {spent:.0f} s, every answer that of its own face")
     print(f"upload to answer: median {np.median(times):.1f} s, 95 % within {np.quantile(times, 0.95):.1f} s")
-    print("server: " + ", ".join(f"{mb:,.0f} MB after {n}" for n, mb in held.items()))
+    first, last = min(held, default=0), max(held, default=0)
+    if first < last:
+        print(f"server: {held[last] / held[first] - 1:+.1%} from {first} to {last} uploads")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import streamlit as st
 Texts = dict[str, list[str]]
 CHOICES = ("selectbox", "pills", "segmented_control", "radio", "multiselect")
 NUMBERS = ("number_input", "slider")
-LAG = 1.0  # s: a click may come with the address that stood before the last run's, which the browser had not yet got
+LAG = 1.0  # s in which a click may come with the address of before the last run, as the browser has not yet got its own
 
 
 @dataclass
@@ -22,19 +22,24 @@ class _Address:
     """What a session knows of its address between two runs.
 
     page: the page of the last run. before: what stood in the address when that run began; shown: when it ended; left:
-    the time of that, s. bare: by page, what its address without any text stood for. coming: what a link brings to this
-    run, or None. leaving: what this run's widgets hold. quiet: whether Back led to an address without a text, which
-    must not be written over: Back would never get past it.
+    the time of that, s; held: what the widgets held then. bare: by page, what its address without any text stood for.
+    coming: what a link brings to this run, or None; waiting: what of it no widget has taken yet. late: whether this run
+    came with the address of before. there: what the last run's widgets held, leaving: this one's. quiet: whether Back
+    led to an address without a text, which must not be written over: Back would never get past it.
     """
 
     page: str | None = None
     shown: Texts = field(default_factory=dict)
     before: Texts = field(default_factory=dict)
     left: float = 0.0
+    held: dict[str, Any] = field(default_factory=dict)
     bare: dict[str, Texts] = field(default_factory=dict)
     defaults: Texts = field(default_factory=dict)
     coming: Texts | None = None
+    waiting: Texts = field(default_factory=dict)
+    there: Texts = field(default_factory=dict)
     leaving: Texts = field(default_factory=dict)
+    late: bool = False
     quiet: bool = False
 
 
@@ -42,11 +47,13 @@ def arrive(page: str) -> None:
     """At the start of a run: see whether the address was opened as a link, or changed by hand or by Back."""
     address, here = _address(), _here()
     turned = address.page != page
-    late = here == address.before and time.monotonic() - address.left < LAG
-    opened = bool(here) if turned else here != address.shown and not late
+    address.late = here == address.before and (_touched(address.held) or time.monotonic() - address.left < LAG)
+    opened = bool(here) if turned else here != address.shown and not address.late
     address.quiet = opened and not here
     address.coming = (here or address.bare.get(page, {})) if opened else None
-    address.page, address.leaving = page, {}
+    if opened or turned:  # a widget may come only in a later run, when there is a photo to speak of
+        address.waiting = dict(address.coming or {})
+    address.page, address.there, address.leaving = page, address.leaving, {}
     if turned and not here:
         address.bare.pop(page, None)
 
@@ -58,13 +65,33 @@ def leave() -> None:
         address.bare.setdefault(address.page, address.leaving)
     if not address.quiet:
         shown = {key: texts for key, texts in address.leaving.items() if texts != address.defaults.get(key)}
-        if shown != here:
+        if shown != here or address.late:
             st.query_params.from_dict(shown)
-    address.before, address.shown, address.left = here, _here(), time.monotonic()
+    address.before, address.shown = here, _here()
+    address.left, address.held = time.monotonic(), _held()
 
 
 def _address() -> _Address:
     return st.session_state.setdefault("address", _Address())
+
+
+def _held() -> dict[str, Any]:
+    """What the widgets with a key hold, as far as it can be told whether it is still the same."""
+    held = {}
+    for key, value in st.session_state.items():
+        plain = getattr(value, "file_id", value)
+        if isinstance(plain, list | tuple) and all(isinstance(v, str | int | float) for v in plain):
+            plain = tuple(plain)
+        if isinstance(plain, str | int | float | tuple):
+            held[str(key)] = plain
+    return held
+
+
+def _touched(before: Mapping[str, Any]) -> bool:
+    """Whether a person has touched a widget since, so that this run can't be due to Back. (A button that was pressed
+    then is not any more: that is no touch.)"""
+    lasting = _address().leaving
+    return any(before.get(key) != value for key, value in _held().items() if value is not False or key in lasting)
 
 
 def _here() -> Texts:
@@ -78,15 +105,16 @@ def kept(widget: Callable[..., Any], label: str, *args: Any, key: str, **setting
     """
     state, address, name = st.session_state, _address(), widget.__name__
     coming = address.coming
-    if coming is not None:
-        value = _read(name, coming.get(key, []), args, settings)
-        if value is not None:
-            state[key] = value
-        elif key in state and key not in coming:
-            del state[key]
+    value = _read(name, address.waiting.pop(key, []), args, settings)
+    if value is not None:
+        state[key] = value
+    elif coming is not None and key in state and key not in coming:
+        del state[key]
     if key in state and not _fits(name, state[key], args, settings):  # what was chosen is no longer offered
         del state[key]
     fresh = key not in state
+    if not fresh and key not in address.there:  # new on the page: the browser would show its default
+        state[key] = state[key]
     value = widget(label, *args, key=key, persist_state="session", **settings)
     if fresh:
         address.defaults[key] = _texts(value)

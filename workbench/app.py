@@ -6,7 +6,7 @@ import streamlit as st
 
 
 def main() -> None:
-    from workbench import address, retrain
+    from workbench import address, resources, retrain
     from workbench.sidebar import caution, sidebar
 
     here = Path(__file__).parent
@@ -36,6 +36,7 @@ def main() -> None:
     caution()
     page.run()
     address.leave()
+    resources.settle()
 
 
 if __name__ == "__main__":  # worker processes import this file: they should neither run it nor load what it needs

@@ -1,6 +1,6 @@
 """What may be expected of a model on faces like this one, and a warning where it knows none like it."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ NONE = (
 )
 
 
-def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray]) -> None:
-    """The card; images: mask -> the face as the model sees it."""
+def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray], key: Hashable) -> None:
+    """The card; images: mask -> the face as the model sees it; `key` tells them from others."""
     try:
         reference = resources.reference(name)
     except (ValueError, OSError) as error:
@@ -27,8 +27,12 @@ def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray]) -> None:
     if reference is None:
         st.caption(NONE)
         return
-    with resources.one_at_a_time():
-        found = cohorts(reference, model, np.stack(list(images.values())), [mask != "none" for mask in images])
+
+    def find() -> list[Cohort]:
+        with resources.one_at_a_time():
+            return cohorts(reference, model, np.stack(list(images.values())), [mask != "none" for mask in images])
+
+    found = resources.remember("face_cohort", (key, reference.split, id(reference)), find)
     by_mask = dict(zip(images, found, strict=True))
     warn(by_mask)
     with st.container(border=True, key="cohort"):

@@ -1,6 +1,7 @@
 """Every cache and the lock. Nothing that a person uploads comes here: uploads live in the session's own state."""
 
 import base64
+import gc
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -62,6 +63,14 @@ def reference(name: str) -> Reference | None:
     """What is known beforehand of faces a model has not seen; None where nothing is. ValueError for a broken one."""
     folder = model_folder(name)
     return _reference(name, _stamp(folder / FILE), _stamp(folder / CARD))
+
+
+@st.cache_resource(show_spinner=False)
+def settle() -> None:
+    """Spare the garbage collector, which runs after every page, what is loaded once: libraries, models."""
+    if st.runtime.exists():  # a server, not a test: what a test makes should go with it
+        gc.collect()
+        gc.freeze()
 
 
 def model_or_none(name: str) -> MaskMTL | None:

@@ -23,15 +23,23 @@ def test_choices_stand_in_the_address_and_a_link_brings_them_back(app, demo_face
 def test_a_click_that_comes_with_the_address_of_before_undoes_nothing_but_back_does(app, monkeypatch):
     at = app.switch_page("views/face.py").run()
     before = dict(at.query_params)
+
+    def at_address_of_before(at):
+        at.query_params.clear()
+        at.query_params.update(before)
+        return at
+
     at.number_input(key="face_seed").set_value(7).run()
-    at.query_params.clear()
-    at.query_params.update(before)
-    at.run()  # at once: the browser did not know better
+    at_address_of_before(at).run()  # at once: the browser did not know better
     assert at.number_input(key="face_seed").value == 7 and shown(at)["face_seed"] == ["7"]
     monkeypatch.setattr("workbench.address.LAG", 0)
-    at.query_params.clear()
-    at.query_params.update(before)
     at.run()
+    at.slider(key="face_opacity").set_value(0.5).run()
+    before = dict(face_seed="7", face_check="False")
+    at_address_of_before(at).toggle(key="face_check").set_value(True).run()  # late, but a choice of its own: not Back
+    assert at.slider(key="face_opacity").value == 0.5 and at.toggle(key="face_check").value is True
+    before = dict(face_check="False")
+    at_address_of_before(at).run()
     assert at.number_input(key="face_seed").value == 0 and "face_seed" not in shown(at)
 
 
@@ -41,6 +49,15 @@ def test_a_link(app):
     assert not at.exception
     assert at.selectbox(key="face_mask").value == "n95:nose_out" and at.number_input(key="face_seed").value == 12
     assert at.slider(key="face_opacity").value == 0.5 and at.pills(key="demo_face").value == 321
+
+
+def test_a_link_waits_for_a_widget_that_comes_later(app):
+    app.query_params.update({"face_mask": "n95", "face_check": "False", "face_source": "Your photo"})
+    app.session_state["face_check"] = True
+    at = app.switch_page("views/face.py").run()  # there is no photo yet, so no mask to choose
+    assert "face_mask" not in [box.key for box in at.selectbox]
+    at.segmented_control(key="face_source").set_value("Demo faces").run()
+    assert at.selectbox(key="face_mask").value == "n95" and at.toggle(key="face_check").value is False
 
 
 def test_nonsense_is_passed_over(app):

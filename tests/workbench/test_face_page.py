@@ -175,6 +175,7 @@ def test_upload_is_in_no_cache(app, demo_faces):
         "demo_groups",
         "demo_thumbnail",
         "mean_demo_face",
+        "settle",  # holds nothing
     }
 
 

@@ -167,7 +167,7 @@ def page() -> None:
     reading = resources.remember("face_reading", key, read)
     energy = resources.remember("face_energy", key, reading.energy)
     show_faces(reading, chosen.note)
-    cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)))
+    cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)), key)
     st.header("What the model reads, and from where")
     checks = None
     if checked:
