@@ -1,7 +1,8 @@
 """One face, bare and masked: what a model reads from it, where that comes from, and what the mask changes."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,16 +145,30 @@ def read_face(
     return FaceReading(masks, images, regions, material, predictions, attributions, model.specs)
 
 
-def check_maps(model: MaskMTL, reading: FaceReading, *, seed: int = 0) -> pd.DataFrame:
+def check_maps(
+    model: MaskMTL,
+    reading: FaceReading,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
+) -> pd.DataFrame:
     """The table of `gate` for every map of a reading, with its mask in place of its picture.
 
-    What maps mark is replaced by grey, by blur, and by the first mask's own material where that can be seen.
+    What maps mark is replaced by grey, by blur, and by the first mask's own material where that can be seen. `progress`
+    and `turn` as in `gate`, over all methods.
     """
     x = to_input(reading.images, model)
     fills = {"grey": grey(x), "blur": blurred(x)}
     if reading.material is not None:
         fills["mask"] = to_input(np.stack([reading.material] * len(x)), model)
-    tables = [gate(model, x, attribution, fills=fills, seed=seed) for attribution in reading.attributions.values()]
+    tables, n = [], len(reading.attributions)
+    for i, attribution in enumerate(reading.attributions.values()):
+
+        def of_all(done: int, total: int, i: int = i) -> None:
+            progress(i * total + done, n * total)
+
+        tables.append(gate(model, x, attribution, fills=fills, seed=seed, progress=of_all, turn=turn))
     found = pd.concat(tables, ignore_index=True)
     found.insert(0, "mask", [reading.masks[picture] for picture in found.pop("picture")])
     return found

@@ -77,8 +77,8 @@ async def run(url: str, pid: int, sessions: int, uploads: int) -> None:
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         pages = []
         for _ in range(sessions):
-            page = await (await browser.new_context()).new_page()
-            page.set_default_timeout(60_000)
+            page = await (await browser.new_context(viewport={"width": 400, "height": 800})).new_page()
+            page.set_default_timeout(300_000)
             await page.goto(f"{url}/face?face_check=False&face_source=Your+photo")
             await page.locator("input[type=file]").wait_for(state="attached")
             pages.append(page)

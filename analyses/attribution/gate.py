@@ -1,8 +1,10 @@
 """Can a map be believed? Checks of each map against the network that it explains, and a verdict in words."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from analyses.attribution.regions import on_grid
 from analyses.attribution.scores import batches
 from maskmtl.networks import MaskMTL
 
+T = TypeVar("T")
 DRAWS = 2  # of weights, and of noise
 NOISE = 0.01  # half the width of the uniform noise, 2.5 of 255
 CELLS = 6  # along the side: the regions where none are given
@@ -53,6 +56,8 @@ def gate(
     fills: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     thresholds: Thresholds | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> pd.DataFrame:
     """Check every map: one row per task and picture, with picture (its place in the batch), task, method, and
 
@@ -73,6 +78,8 @@ def gate(
         regions: (B, R, S, S) in 0..1, such as `face_regions` at the side of the input; by default CELLS x CELLS cells.
             Few regions tell right from wrong less often.
         fills: name -> (B, C, S, S); by default `grey` and `blurred`.
+        progress: called with the steps done and all of them; may raise to stop it.
+        turn: entered for each step, for whoever shares the model.
 
     Raises:
         ValueError: for images, regions or fills of other shapes, or maps that are not finite.
@@ -80,19 +87,32 @@ def gate(
     fills = {"grey": grey(images), "blur": blurred(images)} if fills is None else fills
     shares = _cells(images) if regions is None else torch.as_tensor(regions).to(images)
     _check(images, attribution, shares, fills)
-    tables = []
+    tables, done = [], 0
+    total = len(list(batches(images))) * (3 * DRAWS + 1)  # maps of two kinds of copies and under noise, and one more
+
+    def step(do: Callable[[], T]) -> T:
+        nonlocal done
+        progress(done, total)
+        with turn():
+            found = do()
+        done += 1
+        return found
+
     with _evaluating(model), torch.no_grad():
         ways = paths(model, images)
         copies = _copies(model, {name for task in attribution.values for name in ways[task]}, seed)
         copies_head = _copies(model, {ways[task][-1] for task in attribution.values}, seed)
         for few in batches(images):
             x, maps = images[few], attribution.rows(few)
-            same = _similarity(copies, x, maps, lambda rho: np.abs(rho).mean(axis=0))
-            same_head = _similarity(copies_head, x, maps, lambda rho: rho.min(axis=0))
-            faithful = faithfulness(
-                model, x, maps, {name: fill[few] for name, fill in fills.items()}, shares[few], seed
-            )
-            noise = _noise(model, x, maps, seed)
+            filled = {name: fill[few] for name, fill in fills.items()}
+
+            def again(network: MaskMTL, x: Tensor, like: Attribution = maps) -> dict[str, np.ndarray]:
+                return step(partial(_maps, network, x, like))
+
+            same = _similarity([again(copy, x) for copy in copies], maps, lambda rho: np.abs(rho).mean(axis=0))
+            same_head = _similarity([again(copy, x) for copy in copies_head], maps, lambda rho: rho.min(axis=0))
+            faithful = step(partial(faithfulness, model, x, maps, filled, shares[few], seed))
+            noise = _change([again(model, noisy) for noisy in _noisy(x, seed)], maps)
             for task, values in maps.values.items():
                 figures = {
                     "similarity": same[task],
@@ -150,23 +170,23 @@ def _copies(model: MaskMTL, modules: Collection[str], seed: int) -> list[MaskMTL
 
 
 def _similarity(
-    copies: Sequence[MaskMTL],
-    images: Tensor,
+    others: Sequence[dict[str, np.ndarray]],
     attribution: Attribution,
     of_draws: Callable[[np.ndarray], np.ndarray],  # (DRAWS, B) -> (B,)
 ) -> By:
-    others = [_maps(copy, images, attribution) for copy in copies]
     return {
         task: of_draws(np.array([_rank_correlation(values, other[task]) for other in others]))
         for task, values in attribution.values.items()
     }
 
 
-def _noise(model: MaskMTL, images: Tensor, attribution: Attribution, seed: int) -> By:
+def _noisy(images: Tensor, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     noise = (2 * torch.rand(DRAWS, *images.shape[1:], generator=generator).to(images) - 1) * NOISE
-    others = [_maps(model, (images + one).clamp(0, 1), attribution) for one in noise]
+    return [(images + one).clamp(0, 1) for one in noise]
 
+
+def _change(others: Sequence[dict[str, np.ndarray]], attribution: Attribution) -> By:
     def size(values: np.ndarray) -> np.ndarray:
         return np.linalg.norm(values.reshape(len(values), -1), axis=1)
 

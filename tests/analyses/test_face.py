@@ -109,7 +109,9 @@ def test_region_methods_get_the_regions_of_the_face(model, demo_faces):
 
 
 def test_checks_are_those_of_the_gate(model, reading):
-    checks = check_maps(model, reading)
+    told = []
+    checks = check_maps(model, reading, progress=lambda done, total: told.append(done / total))
+    assert told[0] == 0 and 0.5 < told[-1] < 1 and told == sorted(told)
     assert list(checks["mask"]) == ["none", "surgical"] * 3 and set(checks["method"]) == {"gradcam"}
     x = to_input(reading.images, model)
     material = to_input(np.stack([reading.material] * 2), model)

@@ -63,6 +63,22 @@ def test_uploaded_face_gets_the_answers_of_the_model(page, server, demo_faces, t
     assert (tmp_path / "face.png").stat().st_size > 50_000
 
 
+def test_choices_outlive_another_photo(page, server, demo_faces):
+    page.goto(f"{server}/face?face_source=Your+photo&face_check=False&face_mask=n95")
+    model = load_model(available_models()[0]["name"])
+    for row in (7, 20, 40):
+        data = photo(demo_faces.images[row])
+        file = {"name": f"{row}.jpg", "mimeType": "image/jpeg", "buffer": data}
+        page.locator("input[type=file]").set_input_files(file)
+        (found,) = find_faces(read_photo(data))
+        reading = read_face(model, found.crop, found.points, masks=("none", "n95"))
+        age = reading.answer("age", "n95")
+        page.locator(".st-key-task_age dd").nth(1).and_(page.get_by_text(age, exact=True)).wait_for()
+        page.locator("[data-test-script-state=notRunning]").wait_for()
+        assert not page.get_by_label("Check the maps against chance").is_checked()
+        page.wait_for_url("**face_check=False**")
+
+
 def test_predictions_of_a_face_can_be_taken_home(page, server, demo_faces):
     data = photo(demo_faces.images[20])
     upload(page, server, data)

@@ -194,8 +194,22 @@ def page() -> None:
 
 
 def check(reading: FaceReading, model: MaskMTL) -> pd.DataFrame:
-    with st.spinner("Checking the maps against chance …"), resources.one_at_a_time():
-        return check_maps(model, reading)
+    """The checks, with progress and a button to do without them."""
+    place, clock = st.empty(), parts.Clock()
+    with place.container(), st.container(key="running"):
+        bar = st.progress(0.0, "Checking the maps against chance …")
+        st.button("Show them unchecked", icon=":material/stop_circle:", on_click=_leave_unchecked)
+
+        def checking(done: int, total: int) -> None:
+            bar.progress(done / total, f"Checking the maps against chance: {done} of {total}{clock.left(done, total)}")
+
+        found = check_maps(model, reading, progress=checking, turn=resources.one_at_a_time)
+    place.empty()
+    return found
+
+
+def _leave_unchecked() -> None:
+    st.session_state["face_check"] = False
 
 
 page()

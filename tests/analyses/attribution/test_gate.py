@@ -1,5 +1,6 @@
 """The gate, on a network whose evidence is known to the pixel: right maps pass, the rest fail for the right reason."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,34 @@ def test_a_result_does_not_depend_on_the_batch_and_the_seed_draws_it(monkeypatch
         pd.testing.assert_frame_equal(alone, expected, rtol=1e-3)
     other = gate(model, images, truth(model, images), seed=2)
     assert not np.allclose(other["order"], together["order"])
+
+
+def test_progress_may_stop_it_and_nobody_waits_through_all_of_it(monkeypatch):
+    monkeypatch.setattr("analyses.attribution.scores.PIXELS", 2 * SIDE * SIDE)  # in batches of two
+    model, images = Patches(), pictures(3)
+    told, turns = [], []
+
+    @contextmanager
+    def turn():
+        turns.append("in")
+        yield
+        turns.append("out")
+
+    def progress(done, total):
+        assert turns.count("in") == turns.count("out") == done  # between two turns
+        told.append((done, total))
+
+    gate(model, images, truth(model, images), progress=progress, turn=turn)
+    total = told[0][1]
+    assert told == [(done, total) for done in range(total)] and turns.count("out") == total
+
+    def stopping(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gate(model.train(), images, truth(model, images), progress=stopping)
+    assert model.training
 
 
 def test_the_model_is_left_as_it_was():
