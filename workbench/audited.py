@@ -15,7 +15,7 @@ from analyses.fairness import audit
 from analyses.fairness.samples import usual_groupings
 from analyses.fairness.tables import column_names, read_predictions
 from maskmtl.tasks import TASKS
-from workbench import resources
+from workbench import parts, resources
 from workbench.address import kept
 from workbench.assessed import ran_or_offer
 
@@ -25,6 +25,7 @@ MAPPED = {
     "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
     "task": "Task",
 }  # fmt: skip
+STOPPED = "fair_stopped"
 MOST = 50  # groups of a column that is offered as a grouping
 
 
@@ -142,15 +143,37 @@ def _groupings(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
-    """The audit of one model, computed once; None, with a sentence, where it can't be."""
+    """The audit of one model, computed once; None, with a sentence, where it can't be or was stopped."""
+    key = source.key, by
+    if st.session_state.get(STOPPED) == key:
+        st.info("The audit was stopped. Choose fewer groups, or begin again.")
+        if not st.button("Audit", type="primary", icon=":material/play_arrow:"):
+            return None
+    st.session_state.pop(STOPPED, None)
+    place, clock = st.empty(), parts.Clock()
+
+    def make() -> pd.DataFrame:
+        with place.container(), st.container(key="running"):
+            bar = st.progress(0.0, "Resampling …")
+            st.button("Stop", icon=":material/stop_circle:", on_click=_stop, args=(key,))
+
+            def resampling(done: int, total: int) -> None:
+                bar.progress(done / total, f"Resampling: {done} of {total} tasks and masks{clock.left(done, total)}")
+
+            return audit(source.predictions, by=by, progress=resampling)
+
     try:
-        with st.spinner("Resampling …"):
-            found = resources.remember("fair_audit", (source.key, by), lambda: audit(source.predictions, by=by))
+        found = resources.remember("fair_audit", key, make)
     except ValueError as error:
         st.error(f"This can't be audited: {error}.")
         return None
+    place.empty()
     models = list(found["model"].unique())
     if len(models) > 1:
         model = kept(st.selectbox, "Model", models, key="fair_model")
         return found[found["model"] == model]
     return found
+
+
+def _stop(key: Hashable) -> None:
+    st.session_state[STOPPED] = key

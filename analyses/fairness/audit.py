@@ -1,6 +1,6 @@
 """From a predictions table to figures of every group, the gaps between groups, what a mask changes, and verdicts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +44,7 @@ def audit(
     replicates: int = 2000,
     level: float = 0.95,
     margins: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> pd.DataFrame:
     """How well predictions agree with the annotations in each group: tidy rows of COLUMNS, the same whatever is asked.
 
@@ -56,6 +57,7 @@ def audit(
         seed, replicates: of the bootstrap and the permutations.
         level: of intervals; 1 - level is that of the tests.
         margins: metric -> the difference up to which groups count as served alike (Metric.margin otherwise).
+        progress: called before each model, task and mask with how many are done and all of them; may raise to stop.
 
     A row's `statistic` says what its value is of the metric:
 
@@ -88,11 +90,17 @@ def audit(
         raise ValueError(f"replicates should be at least 1, got {replicates}")
     settings = Settings(seed, replicates, level, dict(margins or {}))
     models = predictions["model"].unique() if "model" in predictions else [""]
+    steps = predictions[[name for name in ("model", "task", "mask") if name in predictions]].drop_duplicates()
+    counted = iter(range(len(steps)))
+
+    def step() -> None:
+        progress(next(counted), len(steps))
+
     parts: list[Columns] = []
     try:
         for model in models:
             rows = predictions if len(models) == 1 else predictions[predictions["model"] == model]
-            parts += [{"model": model, **part} for part in _of_model(Predictions(rows), by, settings)]
+            parts += [{"model": model, **part} for part in _of_model(Predictions(rows), by, settings, step)]
     finally:
         permutations.cache_clear()
     found = _judged(_joined(parts), level)
@@ -101,10 +109,16 @@ def audit(
     return found[list(COLUMNS)]
 
 
-def _of_model(predictions: Predictions, by: Sequence[str], settings: Settings) -> Iterator[Columns]:
+def _of_model(
+    predictions: Predictions, by: Sequence[str], settings: Settings, step: Callable[[], object]
+) -> Iterator[Columns]:
     groupings = [predictions.grouping(name) for name in dict.fromkeys((ALL, *by))]
     for task in predictions.tasks:
+        mask = None
         for block in _blocks(predictions, task):
+            if block.mask != mask:
+                mask = block.mask
+                step()
             for grouping in groupings:
                 yield from _of_grouping(block, grouping, settings)
 

@@ -82,6 +82,19 @@ def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
     assert "n&lt;20: too few to judge" in say(at)
 
 
+def test_a_stopped_audit_can_be_begun_again(app, few_faces, say):
+    at = app.switch_page("views/dataset.py").run()
+    at.segmented_control(key="set_kind").set_value("A folder").run()
+    at.text_input(key="set_folder").set_value(str(few_faces)).run()
+    next(button for button in at.button if button.label == "Run").click().run()
+    at.switch_page("views/fairness.py").run()
+    at.session_state["fair_stopped"] = at.session_state["fair_audit"][0]  # as its button does while it runs
+    at.run()
+    assert not at.exception and "The audit was stopped" in say(at) and "In brief" not in say(at)
+    next(button for button in at.button if button.label == "Audit").click().run()
+    assert not at.exception and "In brief" in say(at)
+
+
 def test_what_is_no_table_is_a_sentence(fairness):
     at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
     at = at.file_uploader(key="fair_file").set_value(("broken.parquet", b"PAR1 and no more", "")).run()

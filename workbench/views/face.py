@@ -1,10 +1,9 @@
 """One face, bare and masked: what the model reads, what the mask changes, and where each answer comes from."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analyses.attribution.names import METHOD_NAMES
 from analyses.attribution.regions import REGIONS
@@ -38,10 +37,8 @@ def show_faces(reading: FaceReading, note: str) -> None:
         st.caption(note)
 
 
-def show_task(
-    reading: FaceReading, energy: pd.DataFrame, checks: pd.DataFrame | None, task: str, opacity: float
-) -> None:
-    """One task: answers, probabilities, maps, each method's on one scale, and what lies in which region."""
+def show_task(reading: FaceReading, energy: pd.DataFrame, task: str) -> dict[str, DeltaGenerator]:
+    """One task: answers, probabilities, and what lies in which region; gives a place for each method's maps."""
     with st.container(border=True, key=f"task_{task}"):
         left, right = st.columns([4, 5], gap="medium")
         with left:
@@ -51,18 +48,26 @@ def show_task(
             parts.answers({**given, "annotated": annotation} if annotation else given)
             if reading.has_classes(task):
                 parts.probabilities(reading.probabilities(task), label=f"{task}, probability of each class")
-        with right:
-            for method in reading.attributions:
-                of_method = None
-                if checks is not None:
-                    of_method = checks[(checks["task"] == task) & (checks["method"] == method)].set_index("mask")
-                show_maps(reading, of_method, task, method, opacity)
+        places = {method: right.empty() for method in reading.attributions}
         with st.expander(f"How much of each map of {task} lies where"):
             parts.table(region_table(energy[energy["task"] == task]), label=f"{task}, energy by region")
+    return places
+
+
+def show_waiting(reading: FaceReading, method: str) -> None:
+    """The faces, where their maps will stand once they are checked."""
+    st.markdown(f"**{METHOD_NAMES[method]}**")
+    columns = st.columns(len(reading.masks), wrap=False)
+    for column, mask, image in zip(columns, reading.masks, reading.images, strict=True):
+        name = mask_words(mask)
+        caption, alt = f"{parts.capital(name)}: being checked …", f"The face, {name}; its map is being checked"
+        column.image(image, width="stretch", caption=caption, alt=alt)
 
 
 def show_maps(reading: FaceReading, checks: pd.DataFrame | None, task: str, method: str, opacity: float) -> None:
     """One method's maps on one scale; those that failed the checks in grey, with the reason."""
+    if checks is not None:
+        checks = checks[(checks["task"] == task) & (checks["method"] == method)].set_index("mask")
     maps, unit = reading.maps(task, method), reading.attributions[method].unit
     full = map_scale(*maps.values())
     st.markdown(f"**{METHOD_NAMES[method]}**")
@@ -169,11 +174,21 @@ def page() -> None:
     show_faces(reading, chosen.note)
     cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)), key)
     st.header("What the model reads, and from where")
-    checks = None
-    if checked:
-        checks = resources.remember("face_checks", key, partial(check, reading, model))
-    for task in reading.specs:
-        show_task(reading, energy, checks, task, opacity)
+    bar = st.empty()
+    places = {task: show_task(reading, energy, task) for task in reading.specs}
+
+    def check_before_they_show() -> pd.DataFrame:
+        for of_task in places.values():
+            for method, place in of_task.items():
+                with place.container():
+                    show_waiting(reading, method)
+        return check(reading, model, bar)
+
+    checks = resources.remember("face_checks", key, check_before_they_show) if checked else None
+    for task, of_task in places.items():
+        for method, place in of_task.items():
+            with place.container():
+                show_maps(reading, checks, task, method, opacity)
     grids = "; ".join(
         f"{METHOD_NAMES[method]} at {', '.join(sorted(set(maps.layers.values())))}, {maps.grid()} values"
         for method, maps in reading.attributions.items()
@@ -193,9 +208,9 @@ def page() -> None:
     show_downloads(reading, energy, checks, model)
 
 
-def check(reading: FaceReading, model: MaskMTL) -> pd.DataFrame:
-    """The checks, with progress and a button to do without them."""
-    place, clock = st.empty(), parts.Clock()
+def check(reading: FaceReading, model: MaskMTL, place: DeltaGenerator) -> pd.DataFrame:
+    """The checks, with progress and a button to do without them at `place`."""
+    clock = parts.Clock()
     with place.container(), st.container(key="running"):
         bar = st.progress(0.0, "Checking the maps against chance …")
         st.button("Show them unchecked", icon=":material/stop_circle:", on_click=_leave_unchecked)

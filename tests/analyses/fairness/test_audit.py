@@ -150,6 +150,19 @@ def test_annotations_make_the_groups_and_rows_in_any_order_the_same_figures(pred
         assert value(other, **where)["value"] == pytest.approx(value(audited, **where)["value"], nan_ok=True)
 
 
+def test_progress_counts_tasks_and_masks_and_may_stop_it(predictions):
+    told = []
+    audit(predictions, replicates=5, progress=lambda *counts: told.append(counts))
+    total = predictions.groupby(["task", "mask"]).ngroups
+    assert told == [(done, total) for done in range(total)]
+
+    def stopping(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(predictions, progress=stopping)
+
+
 def test_a_small_group_has_n_and_no_figures(predictions):
     few = predictions.assign(site=np.where(predictions["face_id"].isin(["f1", "f2", "f3"]), "tiny", "rest"))
     found = audit(few, by=["site"], replicates=50)
