@@ -28,7 +28,7 @@ WATCH = """() => {
     if (state && state !== log.at(-1)?.state) log.push({state, at: performance.now()});
   };
   new MutationObserver(look).observe(document, {subtree: true, childList: true, attributes: true});
-  document.addEventListener('click', () => { window.clicked = performance.now(); }, true);
+  document.addEventListener('pointerdown', () => { window.clicked = performance.now(); }, true);
 }"""
 ANSWERED = """() => {
   const after = window.states.filter(s => s.at >= window.clicked);
@@ -85,7 +85,7 @@ def measure(browser: Browser, url: str, source: str, split: str, repeats: int) -
         words = f"title {np.median(title):.1f} s, slowest {title.max():.1f}; whole {np.median(whole):.1f} s"
         print(f"first view of {view or 'overview'}: {words}, slowest {whole.max():.1f}", flush=True)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(600_000)
     started = time.monotonic()
     page.goto(f"{url}/dataset?" + urllib.parse.urlencode({"run": f"{source}|random|{split}|none,surgical|0"}))
     page.get_by_role("heading", name="Faces", exact=True).wait_for()
