@@ -153,9 +153,9 @@ def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
     place, clock = st.empty(), parts.Clock()
 
     def make() -> pd.DataFrame:
-        with place.container(), st.container(key="running"):
+        with place.container(), st.container(key="resampling"):
             bar = st.progress(0.0, "Resampling …")
-            st.button("Stop", icon=":material/stop_circle:", on_click=_stop, args=(key,))
+            st.button("Stop", key="fair_stop", icon=":material/stop_circle:", on_click=_stop, args=(key,))
 
             def resampling(done: int, total: int) -> None:
                 bar.progress(done / total, f"Resampling: {done} of {total} tasks and masks{clock.left(done, total)}")

@@ -18,6 +18,7 @@ def no_sideways_scrolling(page) -> bool:
 
 def choose(page, field: str, option: str) -> None:
     box = page.get_by_role("combobox", name=field)
+    box.evaluate("e => e.scrollIntoView({block: 'center'})")  # at the very edge its list has no room to open
     box.fill(option)
     box.press("Enter")
 

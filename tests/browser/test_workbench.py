@@ -75,7 +75,7 @@ def test_choices_outlive_another_photo(page, server, demo_faces):
         age = reading.answer("age", "n95")
         page.locator(".st-key-task_age dd").nth(1).and_(page.get_by_text(age, exact=True)).wait_for()
         page.locator("[data-test-script-state=notRunning]").wait_for()
-        assert not page.get_by_label("Check the maps against chance").is_checked()
+        assert not page.get_by_role("switch", name="Check the maps against chance").is_checked()
         page.wait_for_url("**face_check=False**")
 
 

@@ -60,7 +60,7 @@ def show_waiting(reading: FaceReading, method: str) -> None:
     columns = st.columns(len(reading.masks), wrap=False)
     for column, mask, image in zip(columns, reading.masks, reading.images, strict=True):
         name = mask_words(mask)
-        caption, alt = f"{parts.capital(name)}: being checked …", f"The face, {name}; its map is being checked"
+        caption, alt = f"{parts.capital(name)}: being checked …", f"{METHOD_NAMES[method]}, {name}: being checked"
         column.image(image, width="stretch", caption=caption, alt=alt)
 
 
@@ -211,7 +211,7 @@ def page() -> None:
 def check(reading: FaceReading, model: MaskMTL, place: DeltaGenerator) -> pd.DataFrame:
     """The checks, with progress and a button to do without them at `place`."""
     clock = parts.Clock()
-    with place.container(), st.container(key="running"):
+    with place.container(), st.container(key="checking"):
         bar = st.progress(0.0, "Checking the maps against chance …")
         st.button("Show them unchecked", icon=":material/stop_circle:", on_click=_leave_unchecked)
 
