@@ -120,8 +120,9 @@ def test_a_stopped_prepare_leaves_neither_files_nor_processes(tmp_path, demo_fac
         (pictures / f"{i}.jpg").symlink_to(demo_face_paths[i % len(demo_face_paths)])
     command = [sys.executable, "-m", "maskmtl.cli", "prepare", str(pictures), "--out", str(tmp_path / "out" / "faces")]
     process = subprocess.Popen(
-        [*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/.faces*")) and time.monotonic() < deadline:
         time.sleep(0.01)
