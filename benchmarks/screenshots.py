@@ -8,7 +8,7 @@ from playwright.sync_api import Page, sync_playwright
 RUN = "run=demo%7Crandom%7Cunseen%7Cnone%2Csurgical%7C0"
 VIEWS = {  # name: address, height at 1280 px, what to press first
     "overview": ("", 1100, ""),
-    "face": ("face?face_check=False", 1500, ""),
+    "face": ("face", 2300, ""),
     "masks": ("masks?lab_vary=Coverage&lab_task=ethnicity", 2300, ""),
     "dataset": (f"dataset?{RUN}&gallery_task=ethnicity&gallery_show=wrong&gallery_mask=surgical", 1900, ""),
     "performance": (f"performance?{RUN}&perf_task=ethnicity", 2000, ""),
