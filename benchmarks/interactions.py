@@ -7,20 +7,16 @@ the slowest, of several of each.
 
 import argparse
 import os
-import subprocess
-import sys
-import tempfile
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 
 import numpy as np
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from maskmtl.paths import ROOT
+from benchmarks.screenshots import VIEWS
+from benchmarks.serving import workbench
 
-VIEWS = ("", "face", "masks", "dataset", "performance", "fairness", "compare", "train", "report", "atlas", "limits")
 WATCH = """() => {
   const log = window.states = [];
   const look = () => {
@@ -81,9 +77,9 @@ def buttons(page: Page, found: Locator, repeats: int) -> list[float]:
 
 def measure(browser: Browser, url: str, source: str, split: str, repeats: int) -> None:
     for view in VIEWS:
-        title, whole = np.transpose([first_view(browser, f"{url}/{view}") for _ in range(3)])
+        title, whole = np.transpose([first_view(browser, f"{url}/{view.replace('overview', '')}") for _ in range(3)])
         words = f"title {np.median(title):.1f} s, slowest {title.max():.1f}; whole {np.median(whole):.1f} s"
-        print(f"first view of {view or 'overview'}: {words}, slowest {whole.max():.1f}", flush=True)
+        print(f"first view of {view}: {words}, slowest {whole.max():.1f}", flush=True)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(600_000)
     started = time.monotonic()
@@ -122,26 +118,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--port", type=int, default=8622)
     args = parser.parse_args()
-    url = f"http://127.0.0.1:{args.port}"
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "workbench" / "app.py"), "--server.port"]
-    with tempfile.TemporaryDirectory() as runs, open(os.devnull, "w") as quiet:
-        server = subprocess.Popen(
-            [*command, str(args.port)], stdout=quiet, stderr=quiet, env={**os.environ, "MASKMTL_RUNS": runs}
-        )
-        try:
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-                measure(browser, url, os.path.abspath(args.faces), args.split, args.repeats)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait(20)
+    with workbench(args.port) as (url, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        measure(browser, url, os.path.abspath(args.faces), args.split, args.repeats)
+        browser.close()
 
 
 if __name__ == "__main__":

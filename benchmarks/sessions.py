@@ -7,11 +7,7 @@ here beforehand; any other answer ends the run.
 import argparse
 import asyncio
 import io
-import os
-import subprocess
-import sys
 import time
-import urllib.request
 
 import cv2
 import numpy as np
@@ -19,9 +15,9 @@ from PIL import Image
 from playwright.async_api import Page, async_playwright
 
 from analyses.face import read_face
+from benchmarks.serving import workbench
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
 from maskmtl.manifest import open_faces
-from maskmtl.paths import ROOT
 from maskmtl.photo import find_faces, read_photo
 
 TASKS = ("age", "gender", "ethnicity")
@@ -107,21 +103,8 @@ def main() -> None:
     parser.add_argument("--uploads", type=int, default=500)
     parser.add_argument("--port", type=int, default=8621)
     args = parser.parse_args()
-    url = f"http://127.0.0.1:{args.port}"
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "workbench" / "app.py"), "--server.port"]
-    with open(os.devnull, "w") as quiet:
-        server = subprocess.Popen([*command, str(args.port)], stdout=quiet, stderr=quiet)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        asyncio.run(run(url, server.pid, args.sessions, args.uploads))
-    finally:
-        server.terminate()
-        server.wait(20)
+    with workbench(args.port) as (url, pid):
+        asyncio.run(run(url, pid, args.sessions, args.uploads))
 
 
 if __name__ == "__main__":

@@ -90,6 +90,11 @@ class Run:
     created: str
     error: str
 
+    @property
+    def active(self) -> bool:
+        """Whether it trains or waits for its turn."""
+        return self.state in ("running", "queued")
+
     def config(self) -> TrainConfig:
         return TrainConfig.from_json(_read_json(self.folder / "config.json"))
 

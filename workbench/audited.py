@@ -150,30 +150,20 @@ def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
         if not st.button("Audit", type="primary", icon=":material/play_arrow:"):
             return None
     st.session_state.pop(STOPPED, None)
-    place, clock = st.empty(), parts.Clock()
+    place = st.empty()
 
     def make() -> pd.DataFrame:
-        with place.container(), st.container(key="resampling"):
-            bar = st.progress(0.0, "Resampling …")
-            st.button("Stop", key="fair_stop", icon=":material/stop_circle:", on_click=_stop, args=(key,))
-
-            def resampling(done: int, total: int) -> None:
-                bar.progress(done / total, f"Resampling: {done} of {total} tasks and masks{clock.left(done, total)}")
-
-            return audit(source.predictions, by=by, progress=resampling)
+        stop = partial(st.session_state.update, {STOPPED: key})
+        with parts.stoppable(place, "Resampling", " tasks and masks", "Stop", "resampling", stop) as progress:
+            return audit(source.predictions, by=by, progress=progress)
 
     try:
         found = resources.remember("fair_audit", key, make)
     except ValueError as error:
         st.error(f"This can't be audited: {error}.")
         return None
-    place.empty()
     models = list(found["model"].unique())
     if len(models) > 1:
         model = kept(st.selectbox, "Model", models, key="fair_model")
         return found[found["model"] == model]
     return found
-
-
-def _stop(key: Hashable) -> None:
-    st.session_state[STOPPED] = key

@@ -32,7 +32,7 @@ def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray], key: Hasha
         with resources.one_at_a_time():
             return cohorts(reference, model, np.stack(list(images.values())), [mask != "none" for mask in images])
 
-    found = resources.remember("face_cohort", (key, reference.split, id(reference)), find)
+    found = resources.remember("face_cohort", (key, id(reference)), find)
     by_mask = dict(zip(images, found, strict=True))
     warn(by_mask)
     with st.container(border=True, key="cohort"):

@@ -1,7 +1,8 @@
 """Small pieces that pages share: tables with bars, downloads, the scale of maps. Everything shown is escaped."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
 from typing import TypeVar
 
@@ -149,6 +150,24 @@ def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerato
             else:
                 place.empty()
     return st.session_state.get(slot)
+
+
+@contextmanager
+def stoppable(
+    place: DeltaGenerator, words: str, of: str, stop: str, key: str, on_stop: Callable[[], None]
+) -> Iterator[Callable[[int, int], None]]:
+    """For what runs by itself: progress at `place` in `words`, with how many `of` it are done, and a button that stops
+    it and tells by `on_stop`, so that it does not run again. Gives what to call with the counts."""
+    clock = Clock()
+    with place.container(), st.container(key=key):
+        bar = st.progress(0.0, f"{words} …")
+        st.button(stop, key=f"{key}_stop", icon=":material/stop_circle:", on_click=on_stop)
+
+        def progress(done: int, total: int) -> None:
+            bar.progress(done / total, f"{words}: {done} of {total}{of}{clock.left(done, total)}")
+
+        yield progress
+    place.empty()
 
 
 def duration(seconds: float) -> str:

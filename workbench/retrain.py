@@ -32,12 +32,12 @@ def runs() -> Runs:
 
 def sidebar_section(page: str) -> None:
     """The live state of training and the form; `page` is the address of the page beside it."""
-    problem = follow(page)
+    found, problem = resources.known_runs()
     if problem:
         st.error(f"The runs can’t be listed: {problem}.")
         return
-    active = active_runs()
-    if active:
+    follow(page, found)
+    if any(run.active for run in found):
         st.subheader("Training")
         _live(page)
     elif finished := st.session_state.get(FINISHED):
@@ -46,10 +46,6 @@ def sidebar_section(page: str) -> None:
             open_comparison(finished)
     with st.expander("Retrain a variant", expanded=False, key="retrain"):
         _form()
-
-
-def active_runs() -> list[Run]:
-    return [run for run in resources.known_runs()[0] if run.state in ("running", "queued")]
 
 
 def attempt(action: Callable[..., object], *args: object) -> bool:
@@ -62,19 +58,13 @@ def attempt(action: Callable[..., object], *args: object) -> bool:
     return True
 
 
-def follow(page: str) -> str:
-    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself.
-
-    Returns why they can't be listed, or ''.
-    """
+def follow(page: str, found: list[Run]) -> None:
+    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself."""
     watched: set[str] = st.session_state.setdefault(WATCHED, set())
-    found, problem = resources.known_runs()
-    if problem:
-        return problem
     now = {run.id: run for run in found}
     for run_id in list(watched):
         run = now.get(run_id)
-        if run is not None and run.state in ("running", "queued"):
+        if run is not None and run.active:
             continue
         watched.discard(run_id)
         if run is None:
@@ -83,8 +73,7 @@ def follow(page: str) -> str:
         if run.state == "done" and page == "train":
             open_comparison(run)
         st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
-    watched |= {run.id for run in now.values() if run.state in ("running", "queued")}
-    return ""
+    watched |= {run.id for run in found if run.active}
 
 
 def open_comparison(run: Run) -> None:
@@ -97,8 +86,11 @@ def open_comparison(run: Run) -> None:
 
 @st.fragment(run_every=EVERY)
 def _live(page: str) -> None:
-    follow(page)
-    active = active_runs()
+    found, problem = resources.known_runs()
+    if problem:
+        st.rerun()
+    follow(page, found)
+    active = [run for run in found if run.active]
     running = [run for run in active if run.state == "running"]
     if not active:
         st.rerun()

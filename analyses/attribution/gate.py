@@ -3,8 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,6 @@ from analyses.attribution.regions import on_grid
 from analyses.attribution.scores import batches
 from maskmtl.networks import MaskMTL
 
-T = TypeVar("T")
 DRAWS = 2  # of weights, and of noise
 NOISE = 0.01  # half the width of the uniform noise, 2.5 of 255
 CELLS = 6  # along the side: the regions where none are given
@@ -90,13 +87,17 @@ def gate(
     tables, done = [], 0
     total = len(list(batches(images))) * (3 * DRAWS + 1)  # maps of two kinds of copies and under noise, and one more
 
-    def step(do: Callable[[], T]) -> T:
+    @contextmanager
+    def step() -> Iterator[None]:
         nonlocal done
         progress(done, total)
         with turn():
-            found = do()
+            yield
         done += 1
-        return found
+
+    def again(network: MaskMTL, x: Tensor, like: Attribution) -> dict[str, np.ndarray]:
+        with step():
+            return _maps(network, x, like)
 
     with _evaluating(model), torch.no_grad():
         ways = paths(model, images)
@@ -105,14 +106,11 @@ def gate(
         for few in batches(images):
             x, maps = images[few], attribution.rows(few)
             filled = {name: fill[few] for name, fill in fills.items()}
-
-            def again(network: MaskMTL, x: Tensor, like: Attribution = maps) -> dict[str, np.ndarray]:
-                return step(partial(_maps, network, x, like))
-
-            same = _similarity([again(copy, x) for copy in copies], maps, lambda rho: np.abs(rho).mean(axis=0))
-            same_head = _similarity([again(copy, x) for copy in copies_head], maps, lambda rho: rho.min(axis=0))
-            faithful = step(partial(faithfulness, model, x, maps, filled, shares[few], seed))
-            noise = _change([again(model, noisy) for noisy in _noisy(x, seed)], maps)
+            same = _similarity([again(copy, x, maps) for copy in copies], maps, lambda rho: np.abs(rho).mean(axis=0))
+            same_head = _similarity([again(copy, x, maps) for copy in copies_head], maps, lambda rho: rho.min(axis=0))
+            with step():
+                faithful = faithfulness(model, x, maps, filled, shares[few], seed)
+            noise = _change([again(model, noisy, maps) for noisy in _noisy(x, seed)], maps)
             for task, values in maps.values.items():
                 figures = {
                     "similarity": same[task],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -90,17 +91,13 @@ def audit(
         raise ValueError(f"replicates should be at least 1, got {replicates}")
     settings = Settings(seed, replicates, level, dict(margins or {}))
     models = predictions["model"].unique() if "model" in predictions else [""]
-    steps = predictions[[name for name in ("model", "task", "mask") if name in predictions]].drop_duplicates()
-    counted = iter(range(len(steps)))
-
-    def step() -> None:
-        progress(next(counted), len(steps))
-
     parts: list[Columns] = []
     try:
-        for model in models:
-            rows = predictions if len(models) == 1 else predictions[predictions["model"] == model]
-            parts += [{"model": model, **part} for part in _of_model(Predictions(rows), by, settings, step)]
+        for m, model in enumerate(models):
+            own = Predictions(predictions if len(models) == 1 else predictions[predictions["model"] == model])
+            n = len(own.tasks) * len(own.masks)
+            steps = iter([partial(progress, done, n * len(models)) for done in range(m * n, (m + 1) * n)])
+            parts += [{"model": model, **part} for part in _of_model(own, by, settings, steps)]
     finally:
         permutations.cache_clear()
     found = _judged(_joined(parts), level)
@@ -110,23 +107,20 @@ def audit(
 
 
 def _of_model(
-    predictions: Predictions, by: Sequence[str], settings: Settings, step: Callable[[], object]
+    predictions: Predictions, by: Sequence[str], settings: Settings, steps: Iterator[Callable[[], object]]
 ) -> Iterator[Columns]:
     groupings = [predictions.grouping(name) for name in dict.fromkeys((ALL, *by))]
     for task in predictions.tasks:
-        mask = None
-        for block in _blocks(predictions, task):
-            if block.mask != mask:
-                mask = block.mask
-                step()
+        for block in _blocks(predictions, task, steps):
             for grouping in groupings:
                 yield from _of_grouping(block, grouping, settings)
 
 
-def _blocks(predictions: Predictions, task: str) -> Iterator[Block]:
+def _blocks(predictions: Predictions, task: str, steps: Iterator[Callable[[], object]]) -> Iterator[Block]:
     samples = predictions.samples(task)
     known = {mask: ~np.isnan(sample.y_true + sample.y_pred) for mask, sample in samples.items()}
     for mask, sample in samples.items():
+        next(steps)()
         metrics = metrics_of(task, sample)
         for statistics in dict.fromkeys(metric.statistics for metric in metrics.values()):
             shared = {name: metric for name, metric in metrics.items() if metric.statistics is statistics}

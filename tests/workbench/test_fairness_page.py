@@ -30,6 +30,14 @@ def upload(at, table, name="theirs.csv"):
     return at.file_uploader(key="fair_file").set_value((name, table.to_csv(index=False).encode(), "text/csv")).run()
 
 
+def after_a_run(app, folder):
+    at = app.run().switch_page("views/dataset.py").run()
+    at.segmented_control(key="set_kind").set_value("A folder").run()
+    at.text_input(key="set_folder").set_value(str(folder)).run()
+    at = next(button for button in at.button if button.label == "Run").click().run()
+    return at.switch_page("views/fairness.py").run()
+
+
 def map_columns(at):
     at.selectbox(key="fair_col_y_true").set_value("label").run()
     return at.selectbox(key="fair_col_y_pred").set_value("guess").run()
@@ -69,11 +77,7 @@ def test_a_task_of_their_own_may_have_classes(fairness):
 
 
 def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
-    at = app.run().switch_page("views/dataset.py").run()
-    at.segmented_control(key="set_kind").set_value("A folder").run()
-    at.text_input(key="set_folder").set_value(str(few_faces)).run()
-    at = next(button for button in at.button if button.label == "Run").click().run()
-    at = at.switch_page("views/fairness.py").run()
+    at = after_a_run(app, few_faces)
     assert not at.exception and not at.error
     predictions = at.session_state["set_result"].assessment.predictions
     by = ["ethnicity", "gender", "age_band", "ethnicity*gender"]
@@ -83,11 +87,7 @@ def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
 
 
 def test_a_stopped_audit_can_be_begun_again(app, few_faces, say):
-    at = app.switch_page("views/dataset.py").run()
-    at.segmented_control(key="set_kind").set_value("A folder").run()
-    at.text_input(key="set_folder").set_value(str(few_faces)).run()
-    next(button for button in at.button if button.label == "Run").click().run()
-    at.switch_page("views/fairness.py").run()
+    at = after_a_run(app, few_faces)
     at.session_state["fair_stopped"] = at.session_state["fair_audit"][0]  # as its button does while it runs
     at.run()
     assert not at.exception and "The audit was stopped" in say(at) and "In brief" not in say(at)

@@ -1,5 +1,7 @@
 """One face, bare and masked: what the model reads, what the mask changes, and where each answer comes from."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -175,20 +177,20 @@ def page() -> None:
     cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)), key)
     st.header("What the model reads, and from where")
     bar = st.empty()
-    places = {task: show_task(reading, energy, task) for task in reading.specs}
+    places = {
+        (task, method): place for task in reading.specs for method, place in show_task(reading, energy, task).items()
+    }
 
     def check_before_they_show() -> pd.DataFrame:
-        for of_task in places.values():
-            for method, place in of_task.items():
-                with place.container():
-                    show_waiting(reading, method)
+        for (_, method), place in places.items():
+            with place.container():
+                show_waiting(reading, method)
         return check(reading, model, bar)
 
     checks = resources.remember("face_checks", key, check_before_they_show) if checked else None
-    for task, of_task in places.items():
-        for method, place in of_task.items():
-            with place.container():
-                show_maps(reading, checks, task, method, opacity)
+    for (task, method), place in places.items():
+        with place.container():
+            show_maps(reading, checks, task, method, opacity)
     grids = "; ".join(
         f"{METHOD_NAMES[method]} at {', '.join(sorted(set(maps.layers.values())))}, {maps.grid()} values"
         for method, maps in reading.attributions.items()
@@ -210,21 +212,10 @@ def page() -> None:
 
 def check(reading: FaceReading, model: MaskMTL, place: DeltaGenerator) -> pd.DataFrame:
     """The checks, with progress and a button to do without them at `place`."""
-    clock = parts.Clock()
-    with place.container(), st.container(key="checking"):
-        bar = st.progress(0.0, "Checking the maps against chance …")
-        st.button("Show them unchecked", icon=":material/stop_circle:", on_click=_leave_unchecked)
-
-        def checking(done: int, total: int) -> None:
-            bar.progress(done / total, f"Checking the maps against chance: {done} of {total}{clock.left(done, total)}")
-
-        found = check_maps(model, reading, progress=checking, turn=resources.one_at_a_time)
-    place.empty()
-    return found
-
-
-def _leave_unchecked() -> None:
-    st.session_state["face_check"] = False
+    leave = partial(st.session_state.update, {"face_check": False})
+    words, stop = "Checking the maps against chance", "Show them unchecked"
+    with parts.stoppable(place, words, "", stop, "checking", leave) as progress:
+        return check_maps(model, reading, progress=progress, turn=resources.one_at_a_time)
 
 
 page()

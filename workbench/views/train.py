@@ -17,7 +17,7 @@ from workbench.retrain import (
     open_comparison,
     runs,
     show_status,
-)  # fmt: skip
+)
 
 METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on val, years"}
 
@@ -25,9 +25,12 @@ METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on 
 @st.fragment(run_every=EVERY)
 def show_live(run_id: str, state: str) -> None:
     """Progress and curves of a run that trains; ends itself when the run does."""
-    run = next((run for run in resources.known_runs()[0] if run.id == run_id), None)
-    if run is None or run.state not in ("running", "queued"):
-        follow("train")
+    found, problem = resources.known_runs()
+    if problem:
+        st.rerun()
+    run = next((run for run in found if run.id == run_id), None)
+    if run is None or not run.active:
+        follow("train", found)
         st.rerun()
     if run.state != state:
         st.rerun()
@@ -109,7 +112,7 @@ def show_run(run: Run) -> None:
                     st.rerun()
     if run.error:
         st.error(f"It failed: {run.error}.")
-    if run.state in ("running", "queued"):
+    if run.active:
         show_live(run.id, run.state)
     else:
         show_curves(run)
