@@ -56,6 +56,8 @@ def arrive(page: str) -> None:
     address.page, address.there, address.leaving = page, address.leaving, {}
     if turned and not here:
         address.bare.pop(page, None)
+    if not address.late:
+        address.shown = here  # a run that is stopped never leaves: the next one must not take the link anew
 
 
 def leave() -> None:

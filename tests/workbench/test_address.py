@@ -51,6 +51,15 @@ def test_a_link(app):
     assert at.slider(key="face_opacity").value == 0.5 and at.pills(key="demo_face").value == 321
 
 
+def test_a_choice_made_while_a_link_still_opens_stands(app, monkeypatch):
+    app.query_params["face_mask"] = "n95"
+    with monkeypatch.context() as stopped:
+        stopped.setattr("workbench.address.leave", lambda: None)  # a run that is stopped ends before that
+        at = app.switch_page("views/face.py").run()
+    at.number_input(key="face_seed").set_value(7).run()
+    assert at.number_input(key="face_seed").value == 7 and at.selectbox(key="face_mask").value == "n95"
+
+
 def test_a_link_waits_for_a_widget_that_comes_later(app):
     app.query_params.update({"face_mask": "n95", "face_check": "False", "face_source": "Your photo"})
     app.session_state["face_check"] = True
