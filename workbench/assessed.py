@@ -106,8 +106,9 @@ def ran(order: Order | None = None) -> Ran | None:
 def ran_or_offer() -> Ran | None:
     """`ran`, with what to do where there is none."""
     place = st.empty()
+    begun = SLOT in st.session_state or parts.ordered(SLOT) or kept_text(LINK)
     with place.container():
-        offered = _offer() if SLOT not in st.session_state and not kept_text(LINK) else None
+        offered = None if begun else _offer()
     if offered is not None:
         place.empty()
     return ran(offered)

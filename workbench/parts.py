@@ -21,6 +21,7 @@ from maskmtl.networks import MaskMTL, NonLocalBlock
 Order = TypeVar("Order")
 T = TypeVar("T")
 KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
+ORDERED = "_ordered"
 WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
 
 
@@ -134,22 +135,39 @@ def drawable(text: str) -> str | None:
 def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerator], T]) -> T | None:
     """Run an order, if there is one, and keep what came of it in the session; gives what is kept, or None.
 
-    `run` gets a bar to report on, beside which any click, as on Stop, ends it; ValueError and OSError that it raises
-    become a sentence.
+    An order stands until it has been run, or Stop was pressed: what else ends a run of the script before that, another
+    click or a connection that was lost, begins it anew. `run` gets a bar to report on; ValueError and OSError that it
+    raises become a sentence.
     """
-    place = st.empty()
     if order is not None:
-        st.session_state.pop(slot, None)
+        forget(slot)
+        st.session_state[slot + ORDERED] = order
+    place = st.empty()
+    if ordered(slot):
         with place.container(), st.container(key="running"):
             bar = st.progress(0.0, "Opening the faces …")
-            st.button("Stop", icon=":material/stop_circle:")
+            st.button("Stop", icon=":material/stop_circle:", on_click=forget, args=(slot,))
             try:
-                st.session_state[slot] = run(order, bar)
+                found = run(st.session_state[slot + ORDERED], bar)
             except (ValueError, OSError) as error:
+                forget(slot)
                 st.error(f"These faces can't be used: {error}.")
             else:
+                forget(slot)
+                st.session_state[slot] = found
                 place.empty()
     return st.session_state.get(slot)
+
+
+def ordered(slot: str) -> bool:
+    """Whether `run_into` has an order that has not been run."""
+    return slot + ORDERED in st.session_state
+
+
+def forget(slot: str) -> None:
+    """Drop what `run_into` was to run, and what came of the last order."""
+    for key in (slot, slot + ORDERED):
+        st.session_state.pop(key, None)
 
 
 @contextmanager

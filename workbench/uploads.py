@@ -26,13 +26,14 @@ def choose_upload() -> str | None:
         "stays on this machine and is deleted with the session.",
     )  # fmt: skip
     if not files:
-        st.session_state.pop(SLOT, None)
+        parts.forget(SLOT)
         return None
     name = UPLOAD + "-".join(sorted(file.file_id[:8] for file in files))
     if st.session_state.get(SLOT, ("",))[0] != name:
-        fresh = st.session_state.get(TRIED) != name  # else it was stopped
+        fresh = st.session_state.get(TRIED) != name
         st.session_state[TRIED] = name
-        again = not fresh and st.button("Read the faces", type="primary", icon=":material/play_arrow:")
+        stopped = not fresh and not parts.ordered(SLOT)
+        again = stopped and st.button("Read the faces", type="primary", icon=":material/play_arrow:")
         parts.run_into(SLOT, name if fresh or again else None, _opener(files))
     kept = st.session_state.get(SLOT)
     if kept is None:

@@ -141,9 +141,9 @@ def page() -> None:
     st.markdown("Two to five models on the same faces: face by face, with what the evidence allows to say.")
     names = choose_models()
     order = choose_order()
-    go = st.session_state.pop(GO, False)
     ready = order is not None and len(names) > 1
     pressed = st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=not ready)
+    go = st.session_state.pop(GO, False)
     if len(names) < 2:
         st.info("Choose at least two models. A variant of your own: ‘Retrain a variant’ in the sidebar.")
         return

@@ -1,0 +1,47 @@
+"""What a page runs with a bar and a button to stop it."""
+
+from streamlit.testing.v1 import AppTest
+
+
+def script():
+    import streamlit as st
+
+    from workbench import parts
+
+    def run(order, bar):
+        begun = st.session_state["begun"] = st.session_state.get("begun", 0) + 1
+        if begun <= st.session_state["interrupted"]:
+            if st.session_state["stop"]:
+                parts.forget("slot")  # what the button calls
+            st.rerun()
+        if st.session_state["broken"]:
+            raise ValueError("no face is in it")
+        return f"{order} is done"
+
+    pressed = st.button("Run")
+    found = parts.run_into("slot", "the order" if pressed else None, run)
+    st.markdown(found or "nothing yet")
+
+
+def pressed(interrupted=0, stop=False, broken=False):
+    at = AppTest.from_function(script)
+    for name, value in {"interrupted": interrupted, "stop": stop, "broken": broken}.items():
+        at.session_state[name] = value
+    return at.run().button[0].click().run()
+
+
+def test_an_order_that_is_interrupted_begins_anew():
+    at = pressed(interrupted=2)
+    assert at.markdown[0].value == "the order is done" and at.session_state["begun"] == 3
+    assert at.run().session_state["begun"] == 3
+
+
+def test_an_order_that_is_stopped_does_not():
+    at = pressed(interrupted=1, stop=True)
+    assert at.markdown[0].value == "nothing yet" and at.session_state["begun"] == 1
+
+
+def test_what_went_wrong_is_said_and_not_tried_again():
+    at = pressed(broken=True)
+    assert [error.value for error in at.error] == ["These faces can't be used: no face is in it."]
+    assert at.run().session_state["begun"] == 1 and not at.error
