@@ -1,5 +1,6 @@
 """Training from the sidebar: what to train, where it stands, and what happens when it is done."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from workbench.sidebar import current_name
 
 LIKE = "as the chosen model"
 EVERY = 1.0  # s between two looks at a run
-WATCHED, FINISHED = "train_watched", "train_finished"
+WATCHED, FINISHED, LIVE = "train_watched", "train_finished", "train_live"
 STATE_WORDS = {
     "queued": "waiting", "running": "running", "stopped": "stopped", "done": "done", "failed": "failed",
 }  # fmt: skip
@@ -36,8 +37,9 @@ def sidebar_section(page: str) -> None:
     if problem:
         st.error(f"The runs can’t be listed: {problem}.")
         return
-    follow(page, found)
-    if any(run.active for run in found):
+    _follow(page, found)
+    st.session_state[LIVE] = any(run.active for run in found)
+    if st.session_state[LIVE]:
         st.subheader("Training")
         _live(page)
     elif finished := st.session_state.get(FINISHED):
@@ -58,7 +60,7 @@ def attempt(action: Callable[..., object], *args: object) -> bool:
     return True
 
 
-def follow(page: str, found: list[Run]) -> None:
+def _follow(page: str, found: list[Run]) -> None:
     """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself."""
     watched: set[str] = st.session_state.setdefault(WATCHED, set())
     now = {run.id: run for run in found}
@@ -70,9 +72,9 @@ def follow(page: str, found: list[Run]) -> None:
         if run is None:
             continue
         st.session_state[FINISHED] = run
+        st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
         if run.state == "done" and page == "train":
             open_comparison(run)
-        st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
     watched |= {run.id for run in found if run.active}
 
 
@@ -81,18 +83,23 @@ def open_comparison(run: Run) -> None:
     parent = run.parent or resources.default_model()
     st.session_state["compare_models"] = [parent, str(run.folder)] if parent else [str(run.folder)]
     st.session_state["compare_go"] = True
-    st.switch_page("views/compare.py")
+    _turn_to("views/compare.py")
+
+
+def _turn_to(view: str) -> None:
+    """Go to another page. Where something is live on this one the browser must first have heard that it should ask no
+    more for it: the answer to a late request would empty the new page."""
+    if st.session_state.get(LIVE):
+        time.sleep(EVERY)
+    st.switch_page(view)
 
 
 @st.fragment(run_every=EVERY)
 def _live(page: str) -> None:
     found, problem = resources.known_runs()
-    if problem:
-        st.rerun()
-    follow(page, found)
     active = [run for run in found if run.active]
     running = [run for run in active if run.state == "running"]
-    if not active:
+    if problem or not active or st.session_state[WATCHED] - {run.id for run in active}:
         st.rerun()
     for run in running:
         show_status(run, key="side")
@@ -176,7 +183,7 @@ def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: 
         return
     st.session_state.setdefault(WATCHED, set()).add(run.id)
     st.session_state["train_run"] = run.id
-    st.switch_page("views/train.py")
+    _turn_to("views/train.py")
 
 
 def _own_config(model: MaskMTL | None) -> TrainConfig | None:

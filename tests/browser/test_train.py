@@ -29,6 +29,8 @@ def test_retrain_reload_stop_resume_compare(page, server):
     main.get_by_role("button", name="Resume").click()
     compared = page.get_by_role("heading", name="What variant (run) changes against maskmtl-compact")
     compared.wait_for(timeout=300_000)  # it opens by itself; two epochs and two models' answers on a busy core
+    page.wait_for_timeout(2000)  # what the page before still asked for has come by now
+    assert compared.is_visible()
     page.wait_for_url(re.compile(r"/compare\?.*variant"))
     page.get_by_role("combobox", name="Model", exact=True).click()
     assert page.get_by_role("option", name="variant (run)").count() == 1

@@ -12,7 +12,6 @@ from workbench.retrain import (
     EVERY,
     STATE_WORDS,
     attempt,
-    follow,
     masks_in_words,
     open_comparison,
     runs,
@@ -26,13 +25,8 @@ METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on 
 def show_live(run_id: str, state: str) -> None:
     """Progress and curves of a run that trains; ends itself when the run does."""
     found, problem = resources.known_runs()
-    if problem:
-        st.rerun()
     run = next((run for run in found if run.id == run_id), None)
-    if run is None or not run.active:
-        follow("train", found)
-        st.rerun()
-    if run.state != state:
+    if problem or run is None or run.state != state:  # the whole page tells
         st.rerun()
     if run.state == "queued":
         st.info("It waits for the run before it.")
