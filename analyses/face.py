@@ -14,6 +14,7 @@ from analyses.attribution import Attribution, explain, options_of
 from analyses.attribution.gate import gate
 from analyses.attribution.perturbation import blurred, grey, texture
 from analyses.attribution.regions import map_energy, on_grid, worn_with_regions
+from analyses.attribution.result import joined, options_for
 from maskmtl.dataset import check_masks
 from maskmtl.inference import COLUMNS, to_input
 from maskmtl.masks import Overlay
@@ -111,27 +112,36 @@ def read_face(
     methods: Iterable[str] = ("gradcam",),
     face_id: str | None = None,
     labels: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> FaceReading:
     """Predict and explain one aligned crop (H, H, 3) uint8 with landmarks (468, 3), bare and under `masks`.
 
     Each map explains the answer given for its own variant; answers and the maps of the first of `methods` come from one
-    forward pass. `seed` and `face_id` draw the mask; face_id defaults to the crop's digest, so that the same picture
-    gets the same mask. `labels` are annotations by task, for the table. ValueError as from `overlay`, `to_input` and
-    `explain`, and where there is no method.
+    forward pass per variant. `seed` and `face_id` draw the mask; face_id defaults to the crop's digest, so that the
+    same picture gets the same mask. `labels` are annotations by task, for the table. `progress` hears how many of a
+    method's variants are explained, of all methods'; each is explained within a `turn`. ValueError as from `overlay`,
+    `to_input` and `explain`, and where there is no method.
     """
     masks, methods = check_masks(("none", *masks)), tuple(dict.fromkeys(methods))
     if not methods:
         raise ValueError("methods should name at least one of METHODS, got none")
     face_id = face_id or "face-" + hashlib.blake2b(np.ascontiguousarray(crop).tobytes(), digest_size=4).hexdigest()
-    variants = worn_with_regions(crop, points, face_id, masks, seed=seed, side=len(crop))
+    with turn():
+        variants = worn_with_regions(crop, points, face_id, masks, seed=seed, side=len(crop))
     images, regions = np.stack([image for image, _, _ in variants]), np.stack([of for _, of, _ in variants])
     x = to_input(images, model)
     attributions = {}
-    for method in methods:
+    for m, method in enumerate(methods):
         own: dict[str, Any] = {}
         if "regions" in options_of(method):
             own["regions"] = on_grid(regions, (model.input_size, model.input_size))
-        attributions[method] = explain(model, x, method=method, **own)
+        explained = []
+        for i in range(len(masks)):
+            with turn():
+                explained.append(explain(model, x[i : i + 1], method=method, **options_for(own, slice(i, i + 1))))
+            progress(m * len(masks) + i + 1, len(methods) * len(masks))
+        attributions[method] = joined(explained, own)
     logits = attributions[methods[0]].logits
     rows = []
     for task, spec in model.specs.items():

@@ -1,6 +1,7 @@
 """One face under many masks: how far each head's answer drifts from the bare face's, and where it flips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,25 +53,38 @@ def mask_lab(
     face_id: str,
     presence: float = 1.0,
     method: str = "hirescam",
+    progress: Callable[[int, int], object] = lambda done, total: None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
 ) -> MaskLab:
     """Draw each variant (a mask and the number of its drawing) on an aligned crop (H, W, 3) and read them all at once.
 
     The drawings are those of every other page: `mask_seed(number, face_id, mask)`. A mask that can't be drawn on this
-    face is left out and stands in `failed`. ValueError where none can.
+    face is left out and stands in `failed`. `progress` hears how many are drawn, of all; each is drawn within a `turn`,
+    and all are read in one. ValueError where none can be drawn.
     """
     drawn, failed = [], {}
     for asked, (mask, number) in enumerate(variants):
+        progress(asked, len(variants))
         try:
-            found = overlay(crop, points, mask=mask, seed=mask_seed(number, face_id, mask), presence=presence)
+            with turn():
+                found = overlay(crop, points, mask=mask, seed=mask_seed(number, face_id, mask), presence=presence)
         except ValueError as error:
             failed[f"{mask}, drawing {number}"] = str(error)
         else:
             drawn.append((asked, mask, number, found))
     if not drawn:
         raise ValueError(f"at least one mask should fit this face, got none of {len(variants)}")
+    progress(len(variants), len(variants))
     images = np.stack([found.image for *_, found in drawn])
-    x = to_input(np.concatenate([crop[None], images]), model)
-    decoded = decode(model, x)
+    with turn():
+        x = to_input(np.concatenate([crop[None], images]), model)
+        decoded = decode(model, x)
+        index = {
+            task: int(decoded[task]["y_pred"][0])
+            for task, spec in model.specs.items()
+            if isinstance(spec.target, Classes)
+        }
+        maps = explain(model, x, method=method, index=index).values
     rows = []
     for task, spec in model.specs.items():
         y_pred, probabilities = decoded[task]["y_pred"], decoded[task]["probabilities"]
@@ -84,10 +98,6 @@ def mask_lab(
                 asked, v - 1, made.kind, made.colour, made.pattern, made.wear, number, found.coverage, str(mask), task,
                 own, _words(spec.target, own), _words(spec.target, bare), sure, drift, classes and own != bare,
             ))  # fmt: skip
-    index = {
-        task: int(decoded[task]["y_pred"][0]) for task, spec in model.specs.items() if isinstance(spec.target, Classes)
-    }
-    maps = explain(model, x, method=method, index=index).values
     return MaskLab(pd.DataFrame(rows, columns=COLUMNS), images, maps, failed)
 
 

@@ -25,7 +25,6 @@ MAPPED = {
     "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
     "task": "Task",
 }  # fmt: skip
-STOPPED = "fair_stopped"
 MOST = 50  # groups of a column that is offered as a grouping
 
 
@@ -144,23 +143,15 @@ def _groupings(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 
 def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
     """The audit of one model, computed once; None, with a sentence, where it can't be or was stopped."""
-    key = source.key, by
-    if st.session_state.get(STOPPED) == key:
-        st.info("The audit was stopped. Choose fewer groups, or begin again.")
-        if not st.button("Audit", type="primary", icon=":material/play_arrow:"):
-            return None
-    st.session_state.pop(STOPPED, None)
-    place = st.empty()
-
-    def make() -> pd.DataFrame:
-        stop = partial(st.session_state.update, {STOPPED: key})
-        with parts.stoppable(place, "Resampling", " tasks and masks", "Stop", "resampling", stop) as progress:
-            return audit(source.predictions, by=by, progress=progress)
-
     try:
-        found = resources.remember("fair_audit", key, make)
+        found = parts.derive(
+            "fair_audit", (source.key, by), "Resampling", " tasks and masks",
+            lambda progress: audit(source.predictions, by=by, progress=progress),
+        )  # fmt: skip
     except ValueError as error:
         st.error(f"This can't be audited: {error}.")
+        return None
+    if found is None:
         return None
     models = list(found["model"].unique())
     if len(models) > 1:

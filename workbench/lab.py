@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from analyses.attribution import options_of
 from analyses.attribution.names import METHOD_NAMES
 from analyses.face import signed
 from analyses.figures import drift_figure, map_overlay, map_scale
@@ -24,6 +23,7 @@ from workbench.sidebar import current_name
 
 COVERAGE, COLOUR, PATTERN, DRAWING = VARY = ("Coverage", "Colour", "Pattern", "Drawing")
 DRAWINGS = 8
+FAST = ("hirescam", "gradcam", "gradcampp", "layercam")  # of dozens of faces at once
 PICTURE = "the picture"
 WIDE, SIDE = 176, 116  # px of a cell's picture: of few columns, of many
 ARROW = "⇄"
@@ -37,16 +37,11 @@ def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskS
         left.segmented_control, "Every kind, along", VARY, default=COVERAGE, required=True, key="lab_vary",
         help="Coverage: worn right, under the nose, on the chin. Drawing: the same mask, drawn by chance again.",
     )  # fmt: skip
-    methods = [method for method in parts.methods_for(model) if "regions" not in options_of(method)]
-    fast = [method for method in methods if method in ("hirescam", "gradcam", "gradcam++", "layercam")]
+    fast = [method for method in parts.methods_for(model) if method in FAST]
     method = kept(
-        middle.selectbox,
-        "Maps",
-        fast,
-        index=fast.index("hirescam"),
-        format_func=METHOD_NAMES.__getitem__,
+        middle.selectbox, "Maps", fast, index=fast.index("hirescam"), format_func=METHOD_NAMES.__getitem__,
         key="lab_method",
-    )
+    )  # fmt: skip
     shown = kept(
         right.selectbox, "Show", [PICTURE, *model.specs], key="lab_show",
         format_func=lambda what: capital(what) if what == PICTURE else f"Map of {what}",
@@ -54,17 +49,19 @@ def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskS
     columns = columns_of(vary, seed)
     variants = [(replace(spec, **change), number) for spec in specs for change, number in columns.values()]
 
-    def read() -> MaskLab:
-        with st.spinner(f"Reading the face in {len(variants)} masks …"), resources.one_at_a_time():
-            return mask_lab(
-                model, image, face.points, variants, face_id=face.face_id, presence=face.presence, method=method
-            )
+    def read(progress: parts.Progress) -> MaskLab:
+        return mask_lab(
+            model, image, face.points, variants, face_id=face.face_id, presence=face.presence, method=method,
+            progress=progress, turn=resources.one_at_a_time,
+        )  # fmt: skip
 
     key = (current_name(), vary, method, *map(str, specs), seed, face.face_id, face.points.tobytes(), image.tobytes())
     try:
-        found = resources.remember("lab_found", key, read)
+        found = parts.derive("lab_found", key, "Drawing and reading masks", "", read)
     except ValueError as error:
         st.error(f"The masks can't be compared: {error}.")
+        return
+    if found is None:
         return
     show_summary(found, model)
     task = kept(

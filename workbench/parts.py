@@ -1,8 +1,9 @@
 """Small pieces that pages share: tables with bars, downloads, the scale of maps. Everything shown is escaped."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from typing import TypeVar
 
@@ -17,9 +18,11 @@ from analyses.face import percent
 from analyses.figures import PALETTE
 from maskmtl.masks import MIXED, MaskSpec
 from maskmtl.networks import MaskMTL, NonLocalBlock
+from workbench import resources
 
 Order = TypeVar("Order")
 T = TypeVar("T")
+Progress = Callable[[int, int], None]  # how many are done, of how many
 KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
 ORDERED = "_ordered"
 WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
@@ -173,7 +176,7 @@ def forget(slot: str) -> None:
 @contextmanager
 def stoppable(
     place: DeltaGenerator, words: str, of: str, stop: str, key: str, on_stop: Callable[[], None]
-) -> Iterator[Callable[[int, int], None]]:
+) -> Iterator[Progress]:
     """For what runs by itself: progress at `place` in `words`, with how many `of` it are done, and a button that stops
     it and tells by `on_stop`, so that it does not run again. Gives what to call with the counts."""
     clock = Clock()
@@ -184,8 +187,34 @@ def stoppable(
         def progress(done: int, total: int) -> None:
             bar.progress(done / total, f"{words}: {done} of {total}{of}{clock.left(done, total)}")
 
-        yield progress
+        try:
+            yield progress
+        except Exception:
+            place.empty()
+            raise
     place.empty()
+
+
+def derive(slot: str, key: Hashable, words: str, of: str, make: Callable[[Progress], T]) -> T | None:
+    """What a page works out by itself from its choices, kept in the session until `key` changes.
+
+    Progress stands there in `words`, with how many `of` it are done, and Stop; where that was pressed comes None, and a
+    button to begin again. What `make` raises passes through.
+    """
+    stopped = f"{slot}_stopped"
+    if st.session_state.get(stopped) == key:
+        st.info("It was stopped. Choose otherwise, or begin again.")
+        if not st.button("Begin again", key=f"{slot}_again", type="primary", icon=":material/play_arrow:"):
+            return None
+    st.session_state.pop(stopped, None)
+    place = st.empty()
+
+    def watched() -> T:
+        stop = partial(st.session_state.update, {stopped: key})
+        with stoppable(place, words, of, "Stop", f"{slot}_bar", stop) as progress:
+            return make(progress)
+
+    return resources.remember(slot, key, watched)
 
 
 def duration(seconds: float) -> str:

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,12 +57,12 @@ def test_predictions_are_those_of_predict(model, demo_faces, reading):
     assert len(wide(reading.predictions, model)) == 2
 
 
-def test_one_forward_pass_and_no_hook_left(model, demo_faces):
+def test_one_forward_pass_a_variant_and_no_hook_left(model, demo_faces):
     passes = []
     hook = model.encoder.register_forward_hook(lambda *_: passes.append(1))
     read_face(model, demo_faces.images[0], demo_faces.landmarks.points[0])
     hook.remove()
-    assert passes == [1] and not model._forward_hooks and all(p.grad is None for p in model.parameters())
+    assert passes == [1, 1] and not model._forward_hooks and all(p.grad is None for p in model.parameters())
 
 
 def test_maps_explain_each_variants_own_answer(reading):
@@ -72,6 +74,22 @@ def test_maps_explain_each_variants_own_answer(reading):
             assert reading.attributions["gradcam"].index[task][i] == p.to_numpy().argmax()
     assert reading.explained("age", "none") == "age"
     assert not np.array_equal(*reading.maps("age", "gradcam").values())
+
+
+def test_progress_and_turns(model, demo_faces):
+    said, turns = [], []
+
+    @contextmanager
+    def turn():
+        turns.append("began")
+        yield
+        turns.append("ended")
+
+    read_face(
+        model, demo_faces.images[0], demo_faces.landmarks.points[0], methods=("gradcam", "region_ablation"),
+        progress=lambda done, total: said.append((done, total)), turn=turn,
+    )  # fmt: skip
+    assert said == [(1, 4), (2, 4), (3, 4), (4, 4)] and turns == ["began", "ended"] * 5  # masks are drawn in the first
 
 
 def test_map_table_holds_every_raw_value_in_its_place(reading):

@@ -52,7 +52,12 @@ def test_maps_are_those_of_the_bare_answer(model, face):
 
 def test_a_summary_names_the_largest_drift(model, face):
     crop, points, face_id = face
-    found = mask_lab(model, crop, points, [(MaskSpec(kind), 0) for kind in MASKS], face_id=face_id)
+    said = []
+    found = mask_lab(
+        model, crop, points, [(MaskSpec(kind), 0) for kind in MASKS], face_id=face_id,
+        progress=lambda *counts: said.append(counts),
+    )  # fmt: skip
+    assert said == [(i, len(MASKS)) for i in range(len(MASKS) + 1)]
     age = found.table.query("task == 'age'")
     summary = found.flips().set_index("task")
     assert abs(summary.loc["age", "drift"]) == age["drift"].abs().max() and summary.loc["age", "flips"] == 0

@@ -88,10 +88,10 @@ def test_the_run_over_a_data_set_is_what_is_audited(app, few_faces, say):
 
 def test_a_stopped_audit_can_be_begun_again(app, few_faces, say):
     at = after_a_run(app, few_faces)
-    at.session_state["fair_stopped"] = at.session_state["fair_audit"][0]  # as its button does while it runs
+    at.session_state["fair_audit_stopped"] = at.session_state["fair_audit"][0]  # as its button does while it runs
     at.run()
-    assert not at.exception and "The audit was stopped" in say(at) and "In brief" not in say(at)
-    next(button for button in at.button if button.label == "Audit").click().run()
+    assert not at.exception and "It was stopped" in say(at) and "In brief" not in say(at)
+    next(button for button in at.button if button.label == "Begin again").click().run()
     assert not at.exception and "In brief" in say(at)
 
 

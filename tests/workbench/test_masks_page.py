@@ -131,6 +131,7 @@ def test_the_lab_shows_drift_and_flips_of_every_kind(page):
     for row in found.table.query("flip").itertuples():
         assert f"{row.task} " in text and f"⇄ {row.answer}" in text
     assert 'class="lab"' in text and text.count("<td><img") == len(found.images)
+    assert "Grad-CAM++" in page.selectbox(key="lab_method").options
     page.segmented_control(key="lab_vary").set_value("Drawing").run()
     page.selectbox(key="lab_show").set_value("gender").run()
     assert not page.exception and set(page.session_state["lab_found"][1].table["seed"]) == set(range(8))

@@ -45,3 +45,29 @@ def test_what_went_wrong_is_said_and_not_tried_again():
     at = pressed(broken=True)
     assert [error.value for error in at.error] == ["These faces can't be used: no face is in it."]
     assert at.run().session_state["begun"] == 1 and not at.error
+
+
+def deriving():
+    import streamlit as st
+
+    from workbench import parts
+
+    def make(progress):
+        st.session_state["made"] = st.session_state.get("made", 0) + 1
+        progress(1, 2)
+        if st.session_state["stop"]:
+            st.session_state.update({"stop": False, "slot_stopped": "the key"})  # what the button does
+            st.rerun()
+        return "found"
+
+    st.markdown(parts.derive("slot", "the key", "Working", "", make) or "nothing")
+
+
+def test_what_was_stopped_waits_to_be_begun_again():
+    at = AppTest.from_function(deriving)
+    at.session_state["stop"] = True
+    at.run()
+    assert at.markdown[0].value == "nothing" and "It was stopped" in at.info[0].value
+    at.run().button[0].click().run()
+    assert at.markdown[0].value == "found" and at.session_state["made"] == 2
+    assert not at.run().info and not at.button and at.session_state["made"] == 2

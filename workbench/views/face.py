@@ -163,15 +163,16 @@ def page() -> None:
         st.info("Choose a method under Maps to see where the answers come from.")
         return
 
-    def read() -> FaceReading:
-        with st.spinner("Reading the face …"), resources.one_at_a_time():
-            return read_face(
-                model, chosen.crop, chosen.points, masks=("none", mask), seed=int(seed), methods=methods,
-                face_id=chosen.face_id, labels=chosen.labels,
-            )  # fmt: skip
+    def read(progress: parts.Progress) -> FaceReading:
+        return read_face(
+            model, chosen.crop, chosen.points, masks=("none", mask), seed=int(seed), methods=methods,
+            face_id=chosen.face_id, labels=chosen.labels, progress=progress, turn=resources.one_at_a_time,
+        )  # fmt: skip
 
     key = (name, mask, seed, tuple(methods), chosen.crop.tobytes())
-    reading = resources.remember("face_reading", key, read)
+    reading = parts.derive("face_reading", key, "Reading the face", " maps of all tasks", read)
+    if reading is None:
+        return
     energy = resources.remember("face_energy", key, reading.energy)
     show_faces(reading, chosen.note)
     cohort.show(name, model, dict(zip(reading.masks, reading.images, strict=True)), key)
