@@ -1,15 +1,18 @@
 """How well a model agrees with the annotations: who is taken for whom, how far off it is, what confidence is worth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from analyses.assessment import ALL, Assessment, headline, reliability, scores_in_words
 from analyses.figures import confusion_figure, error_figure, mask_name, reliability_figure
 from workbench import parts, resources
 from workbench.address import kept
-from workbench.assessed import Ran, ran_or_offer
+from workbench.assessed import ran_or_offer
 from workbench.parts import capital
 
 
@@ -19,15 +22,28 @@ def show_headline(result: Assessment) -> None:
     parts.csv("Headline (CSV)", "overall.csv", lambda: result.overall.drop(columns=ALL))
 
 
-def show_confusions(result: Assessment, task: str) -> None:
+class OfClasses(NamedTuple):
+    """What is drawn of a task with classes."""
+
+    confusions: dict[str, go.Figure]
+    reliability: pd.DataFrame
+    curve: go.Figure
+
+
+def of_classes(result: Assessment, task: str) -> OfClasses:
+    matrices, names = result.confusions[task], result.class_names(task)
+    table = reliability(result.predictions.query("task == @task"))
+    confusions = {mask: confusion_figure(matrix, names) for mask, matrix in matrices.items()}
+    return OfClasses(confusions, table, reliability_figure(table))
+
+
+def show_confusions(result: Assessment, task: str, figures: Mapping[str, go.Figure]) -> None:
     st.header("Who is taken for whom")
-    matrices = result.confusions[task]
-    for pair in _pairs(list(matrices)):
+    for pair in _pairs(list(figures)):
         for column, mask in zip(st.columns(2, gap="medium"), pair, strict=False):
             with column:
                 st.markdown(f"**{capital(mask_name(mask))}**")
-                figure = confusion_figure(matrices[mask], result.class_names(task))
-                parts.chart(figure, f"Confusion matrix of {task}, {mask_name(mask)}", f"confusion_{task}_{mask}")
+                parts.chart(figures[mask], f"Confusion matrix of {task}, {mask_name(mask)}", f"confusion_{mask}")
                 rows = result.per_class.query("task == @task and mask == @mask")
                 parts.table(scores_in_words(rows), label=f"Precision, recall and F1 of {task}, {mask_name(mask)}")
     with st.container(horizontal=True):
@@ -35,12 +51,9 @@ def show_confusions(result: Assessment, task: str) -> None:
         parts.csv("Precision, recall, F1 (CSV)", "per-class.csv", lambda: result.per_class)
 
 
-def show_reliability(run: Ran, task: str) -> None:
+def show_reliability(task: str, table: pd.DataFrame, curve: go.Figure) -> None:
     st.header("What confidence is worth")
-    rows = run.assessment.predictions.query("task == @task")
-    table = resources.remember("perf_reliability", (run.id, task), partial(reliability, rows))
-    alt = f"Reliability of {task}: share right by confidence, per mask"
-    parts.chart(reliability_figure(table), alt, f"reliability_{task}")
+    parts.chart(curve, f"Reliability of {task}: share right by confidence, per mask", "reliability")
     st.caption(
         "Each mark: a tenth of the faces, by the probability that the model gave its answer, and how many of these "
         "answers were right, with 95 % Wilson intervals. Below the dotted line the model is more sure than it is right."
@@ -78,8 +91,9 @@ def page() -> None:
     )  # fmt: skip
     task = task if task in result.tasks else result.tasks[0]
     if result.class_names(task):
-        show_confusions(result, task)
-        show_reliability(run, task)
+        drawn = resources.remember(f"perf_{task}", run.id, partial(of_classes, result, task))
+        show_confusions(result, task, drawn.confusions)
+        show_reliability(task, drawn.reliability, drawn.curve)
     else:
         show_errors(result, task)
     st.page_link("views/fairness.py", label="For whom it fails: Fairness", icon=":material/balance:")
