@@ -133,7 +133,8 @@ def device_words(device: torch.device) -> str:
     if device.type == "cuda":
         return f"the GPU ({torch.cuda.get_device_name(device)})"
     why = "the GPU's memory ran out" if torch.cuda.is_available() else "there is no GPU"
-    return f"the CPU ({torch.get_num_threads()} threads), as {why}"
+    threads = torch.get_num_threads()
+    return f"the CPU ({threads} {'thread' if threads == 1 else 'threads'}), as {why}"
 
 
 def folder_problem(path: str) -> str | None:

@@ -21,6 +21,10 @@ OF_STREAMLIT = {
     "aria-allowed-attr", "nested-interactive",  # its expanders and multiselects
     "scrollable-region-focusable",  # its sidebar
 }  # fmt: skip
+UNCOVERED = """e => {
+  const {x, y} = e.getBoundingClientRect();
+  return e.contains(document.elementFromPoint(x + 20, y + 5));
+}"""
 
 
 @pytest.fixture
@@ -50,6 +54,7 @@ def test_view(page, server, said, view, width):
     page.get_by_role("heading", level=1).filter(has_text=VIEWS[view]).wait_for()
     settled(page)
     assert page.get_by_text("never for deciding about a person").count() >= 1
+    assert page.locator(".caution").evaluate(UNCOVERED)
     assert page.get_by_test_id("stException").count() == 0
     script = "e => e.scrollWidth <= e.clientWidth && document.documentElement.scrollWidth <= innerWidth"
     assert page.get_by_test_id("stMain").evaluate(script)

@@ -116,7 +116,7 @@ def show(found: dict[str, Any], order: Order | None, name: str) -> None:
     tasks = list(result.mean)
     task = kept(
         st.segmented_control, "Task", tasks, default=tasks[0], required=True, key="atlas_task",
-        label_visibility="collapsed",
+        format_func=capital, label_visibility="collapsed",
     )  # fmt: skip
     task = task if task in tasks else tasks[0]
     means, changes = result.mean[task], result.change[task][:, 1:]

@@ -17,8 +17,8 @@ from workbench.chooser import ANY, FILTERS, pick
 from workbench.parts import capital, mask_words
 from workbench.sidebar import current_model
 
-SHOWN = 18  # faces on a page of the gallery: masks are drawn anew, 5 ms each
-SIDE = 160  # px of a picture in the gallery
+SHOWN = 15  # faces on a page of the gallery: masks are drawn anew, 5 ms each
+SIDE = 150  # px of a picture in the gallery: five fit beside each other at most
 
 
 def show_results(run: Ran, order: Order | None, name: str) -> None:
