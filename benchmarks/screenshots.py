@@ -31,6 +31,8 @@ def shoot(page: Page, address: str, press: str, path: Path) -> None:
         page.get_by_role("progressbar").wait_for(state="detached")
     page.locator("[data-test-script-state=notRunning]").wait_for()
     page.wait_for_timeout(2500)
+    if page.get_by_test_id("stException").count():
+        raise RuntimeError(f"{address} should show no exception, got one")
     page.screenshot(path=path, type="jpeg", quality=72)
 
 

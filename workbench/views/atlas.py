@@ -21,7 +21,7 @@ from maskmtl.networks import MaskMTL
 from workbench import parts, resources
 from workbench.address import kept
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
-from workbench.parts import mask_words
+from workbench.parts import capital, mask_words
 from workbench.sidebar import current_model
 
 SHOWN = 300  # faces at most, unless told: about a minute on two cores
@@ -92,7 +92,7 @@ def show_group(result: AtlasResult, task: str, group: str, scales: tuple[float, 
     columns = st.columns(3, wrap=False)
     for column, worn in zip(columns, ("none", mask), strict=False):
         values = result.mean[task][result.groups.index(group), result.masks.index(worn)]
-        caption = parts.capital(mask_words(worn)) + ("" if map_scale(values) else ", no positive evidence")
+        caption = capital(mask_words(worn)) + ("" if map_scale(values) else ", no positive evidence")
         column.image(
             map_overlay(face, values, scale=scales[0]), width="stretch", caption=caption,
             alt=f"Mean map of {task}, {group}, {mask_words(worn)}",
