@@ -26,6 +26,16 @@ UNCOVERED = """e => {
   return e.contains(document.elementFromPoint(x + 20, y + 5));
 }"""
 
+REACHED = """() => {
+  const focused = document.activeElement;
+  if (focused !== document.body) focused.dataset.reached = 'yes';
+  return focused !== document.body;
+}"""
+UNREACHED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, [tabindex]')]
+  .filter(e => e.tabIndex >= 0 && !e.disabled && e.role !== 'radio' && !e.dataset.reached)
+  .filter(e => e.checkVisibility({visibilityProperty: true, opacityProperty: true}))
+  .map(e => e.outerHTML.slice(0, 200))"""
+
 
 @pytest.fixture
 def said(page):
@@ -65,3 +75,33 @@ def test_view(page, server, said, view, width):
         for node in found["nodes"]
     ]
     assert not broken and not said
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_keyboard(page, server, view):
+    """Tab leads to all that can be pressed or filled in; within a group of choices the arrows do."""
+    page.goto(f"{server}/{view}")
+    page.get_by_role("heading", level=1).filter(has_text=VIEWS[view]).wait_for()
+    settled(page)
+    page.keyboard.press("Tab")
+    while page.evaluate(REACHED):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelectorAll('[data-reached]').length") > len(VIEWS)
+    assert not page.evaluate(UNREACHED)
+
+
+def test_run_by_keyboard(page, server):
+    page.goto(f"{server}/dataset")
+    settled(page)
+    focused = "document.activeElement.innerText.trim()"
+    for wanted, press in (("Demo faces", "ArrowRight"), ("A folder", "ArrowLeft")):
+        while not page.evaluate(focused).endswith(wanted):
+            page.keyboard.press("Tab")
+        page.keyboard.press(press)
+        page.keyboard.press("Space")
+        settled(page)
+    assert page.get_by_role("radio", name="Demo faces").is_checked()
+    while not page.evaluate(focused).endswith("Run"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Results").wait_for()
