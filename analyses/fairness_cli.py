@@ -188,7 +188,9 @@ def _compare(args: argparse.Namespace) -> int:
         for text, rows in broken.items():
             print(f"{'FAILED' if len(rows) else 'passed'}: {text}")
             for row in rows.itertuples():
-                print(f"  {row.task} {row.metric}, {row.mask}, {row.by} {row.group}: {row.value:+.4f}, n {row.n:,}")
+                interval = "" if pd.isna(row.ci_low) else f" ({row.ci_low:+.4f} to {row.ci_high:+.4f})"
+                where = f"{row.task} {row.metric}, {row.mask}, {row.by} {row.group}"
+                print(f"  {where}: {row.value:+.4f}{interval}, n {row.n:,}")
     return 1 if failed else 0
 
 

@@ -7,7 +7,7 @@ batches of 128, in this process and on one thread, once bare and once with a fre
     ours    pixels prepared once, masks drawn at the size that training uses
     peer    torch's DataLoader over a Dataset that decodes a JPEG with Pillow, masks it at its own size from the
             prepared landmarks, and shrinks it
-Prints JSON: images per second of CPU time (these machines are noisy) of both and their ratio, and peak memory.
+Prints JSON: images per second of CPU time (steadier than wall time) of both and their ratio, and peak memory.
 """
 
 import argparse

@@ -30,12 +30,13 @@ SHARE = 0.2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("faces", nargs="?", default="demo")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--split", default="all")
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--methods", nargs="+", default=["gradcam", "hirescam"], choices=list(METHODS))
     args = parser.parse_args()
-    model = load_model(DEFAULT_MODEL, "cpu")
-    faces = choose(open_faces(args.faces), DEFAULT_MODEL, args.split)
+    model = load_model(args.model, "cpu")
+    faces = choose(open_faces(args.faces), args.model, args.split)
     rows = np.sort(np.random.default_rng(0).permutation(len(faces))[: args.n])
     x = to_input(faces.images[rows], model)
     size = x.shape[-1]

@@ -81,7 +81,8 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     sub.add_argument(
         "--recipe",
         metavar="NAME",
-        help="start from a row of the paper's table, or 'paper' for the paper's own settings",
+        help="start from a row of the paper's table (single, fixed, uncertainty, gradnorm, moo, pareto, hard, soft, "
+        "hierarchical, maskmtl-bare, maskmtl), or from default, teacher, or paper, the paper's own settings",
     )
     add_machine(sub)
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
@@ -207,7 +208,7 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
     sub = command("demo", _demo, "make the composite demo faces again")
     sub.add_argument("faces", metavar="FACES", help="UTKFace as a prepared folder")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="seed of the composites (default 0)")
     more(command)
     return parser
 

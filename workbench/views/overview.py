@@ -73,7 +73,7 @@ def show_models() -> None:
 def show_data() -> None:
     st.header("Data at hand")
     lines = [
-        "**Demo faces**, 450 composites of about five people each, annotated: they show nobody, and are easier than "
+        "**Demo faces**, 450 composites of five people each, annotated: they show nobody, and are easier than "
         "photographs."
     ]
     run = st.session_state.get(SLOT)
