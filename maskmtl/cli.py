@@ -557,7 +557,7 @@ def _predict(args: argparse.Namespace) -> None:
         several = args.draws != 1
         table = predict_draws(model, faces, args.draws, **common) if several else predict(model, faces, **common)
     if args.out.suffix == ".csv":
-        write_atomic(args.out, lambda partial: wide(table, model).to_csv(partial, index=False))
+        write_atomic(args.out, lambda partial: wide(table, model.specs).to_csv(partial, index=False))
     else:
         write_atomic(args.out, lambda partial: table.to_parquet(partial, index=False))
     print(f"{len(faces)} faces, masks {', '.join(args.masks)}: {len(table)} predictions in {args.out}")

@@ -1,6 +1,6 @@
 """Faces to the predictions table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from maskmtl.dataset import as_tensor, check_masks, wear
 from maskmtl.manifest import Faces
 from maskmtl.networks import MaskMTL
 from maskmtl.photo import shrink
-from maskmtl.tasks import Classes
+from maskmtl.tasks import Classes, TaskSpec
 
 COLUMNS = ["face_id", "split", "mask", "task", "y_true", "y_pred", "probabilities", "model"]
 
@@ -144,11 +144,11 @@ def _predict_batch(model: MaskMTL, faces: Faces, rows: np.ndarray, mask: str, se
     return pd.concat(parts, ignore_index=True)
 
 
-def wide(predictions: pd.DataFrame, model: MaskMTL) -> pd.DataFrame:
+def wide(predictions: pd.DataFrame, specs: Mapping[str, TaskSpec]) -> pd.DataFrame:
     """The table for people: one row per face and mask, classes by name, one column per probability."""
     frames = []
     for task, part in predictions.groupby("task", sort=False):
-        target = model.specs[str(task)].target
+        target = specs[str(task)].target
         frame = part.set_index(["face_id", "mask"])[["y_true", "y_pred"]].rename(
             columns={"y_true": f"{task}_true", "y_pred": f"{task}_pred"}
         )

@@ -3,6 +3,7 @@
 Nothing is guessed: a name or row that lacks an annotation is reported with its reason.
 """
 
+import io
 import re
 import tarfile
 import zipfile
@@ -19,7 +20,7 @@ from maskmtl.tasks import TASKS, Classes, Scalar
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-LARGEST = 100  # MB of a picture in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
+LARGEST = 100  # MB of a file in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
 _UTKFACE_START = re.compile(r"\d+_")
 _CAPTURED = re.compile(r"\d{8,}")
 
@@ -149,8 +150,10 @@ def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
     tables = [name for name in files if name.lower().endswith(".csv")]
     names = sorted(name for name in files if is_image(name))
     if len(tables) == 1:
-        with archive.open(tables[0]) as file:
-            table = _read_csv(file, f"{source}/{tables[0]}")
+        try:
+            table = _read_csv(io.BytesIO(_unpack(archive, tables[0])), f"{source}/{tables[0]}")
+        except OSError as error:
+            raise ValueError(f"the archive's CSV should be readable, got {tables[0]!r}: {error}") from error
         beside = PurePosixPath(tables[0]).parent
         return _from_table(table, lambda path: _unpack(archive, str(beside / path))), len(table), False
     if not names:
@@ -183,7 +186,7 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _read_csv(source: Path | IO[bytes], name: str = "") -> pd.DataFrame:
     try:
-        table = pd.read_csv(source, dtype={"path": str, "captured": str})
+        table = pd.read_csv(source, dtype={"path": str, "captured": str}, low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(
             f"CSV should have a header with a column 'path', got {name or str(source)!r}: {error}"

@@ -82,10 +82,9 @@ def _held() -> dict[str, Any]:
     held = {}
     for key, value in st.session_state.items():
         plain = getattr(value, "file_id", value)
-        if isinstance(plain, list | tuple) and all(isinstance(v, str | int | float) for v in plain):
-            plain = tuple(plain)
-        if isinstance(plain, str | int | float | tuple):
-            held[str(key)] = plain
+        several = plain if isinstance(plain, list | tuple) else [plain]
+        if all(isinstance(v, str | int | float) for v in several):  # not what a page keeps: arrays have no one truth
+            held[str(key)] = tuple(several)
     return held
 
 
@@ -93,7 +92,7 @@ def _touched(before: Mapping[str, Any]) -> bool:
     """Whether a person has touched a widget since, so that this run can't be due to Back. (A button that was pressed
     then is not any more: that is no touch.)"""
     lasting = _address().leaving
-    return any(before.get(key) != value for key, value in _held().items() if value is not False or key in lasting)
+    return any(before.get(key) != value for key, value in _held().items() if value != (False,) or key in lasting)
 
 
 def _here() -> Texts:

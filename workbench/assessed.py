@@ -1,5 +1,6 @@
 """The run over a data set that several pages speak of: what to run, running it, and what came of it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from maskmtl.manifest import Faces
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from maskmtl.splits import PROTOCOLS
+from maskmtl.tasks import TaskSpec
 from workbench import parts, resources
 from workbench.address import keep, kept, kept_text
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
@@ -47,7 +49,8 @@ DEMO_ORDER = Order(ChosenSet("demo", PROTOCOLS[0], "unseen"), ("none", MASKS[0])
 
 
 class Ran(NamedTuple):
-    """A finished run. id tells it from others; faces are those that were predicted; model is a name or a folder."""
+    """A finished run. id tells it from others; faces are those that were predicted; model is a name or a folder, specs
+    are its tasks."""
 
     id: str
     title: str
@@ -56,6 +59,7 @@ class Ran(NamedTuple):
     rejected: pd.DataFrame
     order: Order
     model: str
+    specs: Mapping[str, TaskSpec]
 
 
 def choose_order() -> Order | None:
@@ -123,22 +127,16 @@ def _offer() -> Order | None:
 
 def _run(order: Order, bar: DeltaGenerator, name: str, model: MaskMTL) -> Ran:
     """Predict and assess; ValueError or OSError for faces that can't be used."""
+    faces = open_set(order.faces, parts.opening(bar))
+    chosen = choose(faces, name, order.faces.split)
     clock = parts.Clock()
 
-    def opening(done: int, total: int | None) -> None:
-        of_all, left = (f" of {total:,}", clock.left(done, total)) if total else ("", "")
-        bar.progress(done / total if total else 0.0, f"Reading faces: {done:,}{of_all}{left}")
-
-    faces = open_set(order.faces, opening)
-    chosen = choose(faces, name, order.faces.split)
-    started = parts.Clock()
-
     def predicting(done: int, total: int) -> None:
-        left = started.left(done, total)
+        left = clock.left(done, total)
         bar.progress(done / total, f"Predicting: {done:,} of {total:,} faces, {len(order.masks)} variants each{left}")
 
     predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
     bar.progress(1.0, "Intervals …")
     assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
     title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
-    return Ran(uuid4().hex, title, assessment, chosen, faces.rejected, order, name)
+    return Ran(uuid4().hex, title, assessment, chosen, faces.rejected, order, name, model.specs)

@@ -137,8 +137,16 @@ def _groupings(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     usual = usual_groupings(table)
     own = [name for name in usual if "*" not in name]
     taken = {"face_id", "split", "group_id", *MAPPED, "model", "draw"}
-    columns = [name for name in table if name not in taken and name not in own and 1 < table[name].nunique() <= MOST]
+    columns = [name for name in table if name not in taken and name not in own and 1 < _distinct(table[name]) <= MOST]
     return usual, [*own, *columns]
+
+
+def _distinct(column: pd.Series) -> int:
+    """How many values a column has; 0 where it has lists or the like, which are no groups."""
+    try:
+        return int(column.nunique())
+    except (TypeError, NotImplementedError):
+        return 0
 
 
 def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:

@@ -1,7 +1,7 @@
 """Which face or set of faces a page is about. Pages share the choice."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ import streamlit as st
 from analyses.face import describe
 from maskmtl.evaluation import CHOICES
 from maskmtl.manifest import Faces, Progress
-from maskmtl.photo import centre_square
+from maskmtl.photo import centre_square, shrink
 from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TaskSpec
-from workbench import resources
+from workbench import parts, resources
 from workbench.address import keep, kept, kept_text
 from workbench.uploads import UPLOAD, choose_upload, uploaded
 
@@ -23,6 +23,7 @@ FOLDER, UPLOADED = "A folder", "Upload"
 ANY = "any"
 FILTERS = {"age_band": "Age", "gender": "Gender", "ethnicity": "Ethnicity"}
 SHOWN = 8  # demo faces offered at once
+LARGEST = 400  # px of a picture that is taken as an aligned crop
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class ChosenFace:
     face_id: str
     note: str
     labels: Mapping[str, float] = field(default_factory=dict)
+
+    def key(self) -> Hashable:
+        """What tells it from other faces."""
+        return self.face_id, self.crop.tobytes(), self.points.tobytes(), tuple(self.labels.items())
 
 
 class ChosenSet(NamedTuple):
@@ -85,9 +90,10 @@ def choose_face(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
 
 def _picked(source: str, protocol: str, face_id: str, specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
     """A face that was picked from a set, or that a link names."""
+    place = st.empty()
     try:
-        with st.spinner("Opening the faces …"):
-            faces = open_set(ChosenSet(source, protocol, "all"))
+        faces = open_set(ChosenSet(source, protocol, "all"), parts.opening(place))
+        place.empty()
     except (ValueError, OSError) as error:
         st.error(f"This face can't be shown: {error}.")
         return None
@@ -153,21 +159,25 @@ def _shuffle() -> None:
 
 
 def _choose_photo() -> ChosenFace | None:
-    """An upload, and which of its faces. The picture stays in this session's memory."""
+    """An upload, and which of its faces. The picture stays in this session's memory, also when the page is left and
+    Streamlit empties the uploader."""
     file = st.file_uploader(
         "A photo: JPEG, PNG or WebP. It stays in this session's memory and is written nowhere.",
-        ["jpg", "jpeg", "png", "webp"], key="photo", max_upload_size=50,
+        ["jpg", "jpeg", "png", "webp"], key="photo", max_upload_size=50, on_change=_forget_photo,
     )  # fmt: skip
+    if file is not None:
+        try:
+            with st.spinner("Looking for faces …"):
+                resources.remember("photo_found", file.file_id, lambda: resources.found_faces(file.getvalue()))
+        except ValueError as error:
+            st.error(f"This file can't be used: {error}.")
+            return None
+    looked = st.session_state.get("photo_found")
+    if looked is None:
+        return None
     if file is None:
-        st.session_state.pop("photo_found", None)
-        return None
-    try:
-        with st.spinner("Looking for faces …"):
-            looked = resources.remember("photo_found", file.file_id, lambda: resources.found_faces(file.getvalue()))
-    except ValueError as error:
-        st.error(f"This file can't be used: {error}.")
-        return None
-    photo, found = looked
+        st.button("Remove the photo", icon=":material/delete:", on_click=_forget_photo)
+    photo, found = looked[1]
     if not found:
         return _aligned_crop(photo)
     chosen = found[0]
@@ -184,6 +194,10 @@ def _choose_photo() -> ChosenFace | None:
     return ChosenFace(chosen.crop, chosen.points, chosen.score, "detector+mesh", _face_id(chosen.crop), note)
 
 
+def _forget_photo() -> None:
+    st.session_state.pop("photo_found", None)
+
+
 def _aligned_crop(photo: np.ndarray) -> ChosenFace | None:
     st.warning(
         "No face was found in this picture. Try another one, with the face larger and seen from the front. "
@@ -195,6 +209,7 @@ def _aligned_crop(photo: np.ndarray) -> ChosenFace | None:
     if not st.toggle("Use the picture as an aligned crop", key="as_crop"):
         return None
     crop = centre_square(photo)
+    crop = shrink(crop, min(len(crop), LARGEST))
     points, presence, method = resources.landmarks(crop)
     where = "" if method != "template" else (
         " No landmarks were found, so the mask is drawn where an average face would have it."

@@ -55,7 +55,7 @@ def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskS
             progress=progress, turn=resources.one_at_a_time,
         )  # fmt: skip
 
-    key = (current_name(), vary, method, *map(str, specs), seed, face.face_id, face.points.tobytes(), image.tobytes())
+    key = (resources.version(current_name()), vary, method, *map(str, specs), seed, face.key())
     try:
         found = parts.derive("lab_found", key, "Drawing and reading masks", "", read)
     except ValueError as error:

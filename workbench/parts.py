@@ -147,13 +147,15 @@ def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerato
         st.session_state[slot + ORDERED] = order
     place = st.empty()
     if ordered(slot):
-        with place.container(), st.container(key="running"):
+        with place.container(), st.container(key=f"{slot}_running"):
             bar = st.progress(0.0, "Opening the faces …")
-            st.button("Stop", icon=":material/stop_circle:", on_click=forget, args=(slot,))
+            st.button("Stop", key=f"{slot}_stop", icon=":material/stop_circle:", on_click=forget, args=(slot,))
             try:
                 found = run(st.session_state[slot + ORDERED], bar)
-            except (ValueError, OSError) as error:
+            except Exception as error:
                 forget(slot)
+                if not isinstance(error, ValueError | OSError):
+                    raise
                 st.error(f"These faces can't be used: {error}.")
             else:
                 forget(slot)
@@ -215,6 +217,17 @@ def derive(slot: str, key: Hashable, words: str, of: str, make: Callable[[Progre
             return make(progress)
 
     return resources.remember(slot, key, watched)
+
+
+def opening(bar: DeltaGenerator, words: str = "Reading faces") -> Callable[[int, int | None], None]:
+    """What tells at `bar`, in `words`, how far the opening of a set is; `total` is None where nobody knows it."""
+    clock = Clock()
+
+    def tell(done: int, total: int | None) -> None:
+        of_all, left = (f" of {total:,}", clock.left(done, total)) if total else ("", "")
+        bar.progress(done / total if total else 0.0, f"{words}: {done:,}{of_all}{left}")
+
+    return tell
 
 
 def duration(seconds: float) -> str:

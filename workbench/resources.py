@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from analyses.fairness.groups import group_labels
 from analyses.reference import FILE, Reference, load_reference
 from maskmtl.checkpoint import CARD, available_models, load_model, model_folder
 from maskmtl.inference import predict
-from maskmtl.manifest import Faces, is_prepared, open_faces
+from maskmtl.manifest import Faces, Progress, is_prepared, open_faces
 from maskmtl.masks import FaceMesh
 from maskmtl.networks import MaskMTL
 from maskmtl.paths import MODELS
@@ -51,7 +52,12 @@ def _model(name: str, stamp: int) -> MaskMTL:
 
 def model(name: str) -> MaskMTL:
     """A model by name or run folder, loaded once and when its files change. ValueError or OSError if it can't be."""
-    return _model(name, _stamp(MODELS / name / CARD) or _stamp(Path(name) / CARD))
+    return _model(*version(name))
+
+
+def version(name: str) -> tuple[str, int]:
+    """A model as it is now: a run that trains on writes better weights into the same folder."""
+    return name, _stamp(MODELS / name / CARD) or _stamp(Path(name) / CARD)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -90,6 +96,15 @@ def offered_models() -> dict[str, str]:
     return names | {str(run.folder): f"{run.name} (run)" for run in known_runs()[0] if run.has_model()}
 
 
+def offered_as(name: str) -> str:
+    """How `offered_models` calls a model that is named by a run's name or another path; '' where it offers none."""
+    try:
+        folder = model_folder(name).resolve()
+    except ValueError:  # it has been deleted since
+        return ""
+    return next((one for one in offered_models() if model_folder(one).resolve() == folder), "")
+
+
 def known_runs() -> tuple[list[Run], str]:
     """All runs, newest first, and ''; none of them, and the reason, where they can't be listed."""
     try:
@@ -108,24 +123,48 @@ def short(source: str) -> str:
     return Path(source).name or source
 
 
+@dataclass
+class _Sets:
+    """The sets of faces that are open, and a lock for each that is being opened; `lock` is for these two."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    opened: dict[Hashable, Faces] = field(default_factory=dict)
+    opening: dict[Hashable, threading.Lock] = field(default_factory=dict)
+
+
 @st.cache_resource
-def _opened() -> tuple[threading.Lock, dict[tuple[str, str, int], Faces]]:
-    return threading.Lock(), {}
+def _sets() -> _Sets:
+    return _Sets()
 
 
-def faces(source: str, protocol: str = "random", progress: Callable[[int, int | None], object] | None = None) -> Faces:
+def faces(source: str, protocol: str = "random", progress: Progress | None = None) -> Faces:
     """A folder of the machine that runs the workbench, or 'demo'. ValueError or OSError if it can't be opened.
 
-    The last few stay open. (Not by `cache_resource`, which forbids the progress bar.)
+    The last few stay open. Who wants a set that another session is opening waits for it, and may stop waiting in
+    `progress`. (Not by `cache_resource`, which forbids the progress bar.)
     """
-    key = (source, protocol, 0 if source == "demo" else _stamp(Path(source)))
-    lock, opened = _opened()
-    with lock:
-        if key not in opened:
-            while len(opened) >= OPEN:
-                del opened[next(iter(opened))]
-            opened[key] = open_faces(source, protocol, progress=progress)
-        return opened[key]
+    key, sets = (source, protocol, 0 if source == "demo" else _stamp(Path(source))), _sets()
+    with sets.lock:
+        if key in sets.opened:
+            return sets.opened[key]
+        mine = sets.opening.setdefault(key, threading.Lock())
+    while not mine.acquire(timeout=1):
+        if progress is not None:
+            progress(0, None)
+    try:
+        with sets.lock:
+            found = sets.opened.get(key)
+        if found is None:
+            found = open_faces(source, protocol, progress=progress)
+        with sets.lock:
+            while len(sets.opened) >= OPEN:
+                del sets.opened[next(iter(sets.opened))]
+            sets.opened[key] = found
+        return found
+    finally:
+        with sets.lock:
+            sets.opening.pop(key, None)
+        mine.release()
 
 
 def device_words(device: torch.device) -> str:
@@ -187,8 +226,8 @@ def data_uri(image: np.ndarray, size: int, quality: int = 85) -> str:
 
 def found_faces(data: bytes) -> tuple[np.ndarray, list[FoundFace]]:
     """A photo file and the faces in it; ValueError if it is no whole picture."""
-    photo = read_photo(data)
-    with one_at_a_time():
+    with one_at_a_time():  # a large picture takes a gigabyte while it is read
+        photo = read_photo(data)
         return photo, find_faces(photo)
 
 

@@ -42,6 +42,9 @@ def sidebar_section(page: str) -> None:
     if st.session_state[LIVE]:
         st.subheader("Training")
         _live(page)
+        for run in found:
+            if run.state == "running":
+                offer_to_stop(run, "side")
     elif finished := st.session_state.get(FINISHED):
         st.caption(f"{finished.name} is {STATE_WORDS[finished.state]}.")
         if finished.state == "done" and page != "compare" and st.button("Compare it", icon=":material/compare_arrows:"):
@@ -80,7 +83,7 @@ def _follow(page: str, found: list[Run]) -> None:
 
 def open_comparison(run: Run) -> None:
     st.session_state.pop(FINISHED, None)
-    parent = run.parent or resources.default_model()
+    parent = resources.offered_as(run.parent) or resources.default_model()
     st.session_state["compare_models"] = [parent, str(run.folder)] if parent else [str(run.folder)]
     st.session_state["compare_go"] = True
     _turn_to("views/compare.py")
@@ -102,7 +105,7 @@ def _live(page: str) -> None:
     if problem or not active or st.session_state[WATCHED] - {run.id for run in active}:
         st.rerun()
     for run in running:
-        show_status(run, key="side")
+        show_status(run)
     waiting = len(active) - len(running)
     if waiting:
         st.caption(f"{waiting} waiting" if running else f"{waiting} waiting, starting …")
@@ -110,8 +113,8 @@ def _live(page: str) -> None:
         st.page_link("views/train.py", label="Curves and queue", icon=":material/model_training:")
 
 
-def show_status(run: Run, key: str) -> None:
-    """Progress with time left, and Stop."""
+def show_status(run: Run) -> None:
+    """Progress with time left."""
     status = run.status()
     if status is None:
         st.progress(0.0, f"{run.name}: starting …")
@@ -124,7 +127,11 @@ def show_status(run: Run, key: str) -> None:
         left = "" if status.left is None else f", {duration(status.left)} left"
         st.progress(min(done, 1.0), f"{run.name}: epoch {status.epoch} of {status.epochs}{left}")
         st.caption(f"Loss {status.loss:.3f}")
-    stop = st.button("Stop training", key=f"stop_{key}_{run.id}", icon=":material/stop_circle:")
+
+
+def offer_to_stop(run: Run, where: str) -> None:
+    """A button; `where` tells it from others. In a live part it is not heard while the page is at work."""
+    stop = st.button("Stop training", key=f"stop_{where}_{run.id}", help=run.name, icon=":material/stop_circle:")
     if stop and attempt(runs().stop, run.id):
         st.toast(f"{run.name} stops after this batch; whole epochs are kept.")
 
@@ -138,24 +145,25 @@ def _form() -> None:
         help="The settings of the chosen model, a row of the paper's table, or one of the project's own recipes.",
     )  # fmt: skip
     config = own if start == LIKE and own else recipe(str(start), best_device()).config
+    asked = f"{start}_{name}" if start == LIKE else start  # other settings to start from are other fields
     with st.form("train_form", border=False):
-        sharing = st.selectbox("Sharing", SHARING, SHARING.index(config.sharing), key=f"train_sharing_{start}")
+        sharing = st.selectbox("Sharing", SHARING, SHARING.index(config.sharing), key=f"train_sharing_{asked}")
         balancing = st.selectbox(
-            "Balancing", BALANCINGS, BALANCINGS.index(config.balancing), key=f"train_balancing_{start}",
+            "Balancing", BALANCINGS, BALANCINGS.index(config.balancing), key=f"train_balancing_{asked}",
             help="How the losses of the tasks are weighed: fixed, GradNorm, MGDA, PCGrad and more.",
         )  # fmt: skip
         names = ["none", MIXED, *MASKS]
         masks = st.multiselect(
             "Masks", [*names, *(mask for mask in config.masks if mask not in names)], default=list(config.masks),
-            format_func=mask_words, accept_new_options=True, key=f"train_masks_{start}",
+            format_func=mask_words, accept_new_options=True, key=f"train_masks_{asked}",
             help="Each face wears one of these per epoch.",
         )  # fmt: skip
         faces = st.text_input(
             "Faces", "demo", key="train_faces",
             help="demo, or a folder on this machine: made by `maskmtl prepare`, or of pictures with annotations.",
         ).strip()  # fmt: skip
-        epochs = st.number_input("Epochs", 1, 1000, config.epochs, key=f"train_epochs_{start}")
-        seed = st.number_input("Seed", 0, 999_999, config.seed, key=f"train_seed_{start}")
+        epochs = st.number_input("Epochs", 1, 1000, config.epochs, key=f"train_epochs_{asked}")
+        seed = st.number_input("Seed", 0, 999_999, config.seed, key=f"train_seed_{asked}")
         called = st.text_input("Name", key="train_name", placeholder="a name for the run").strip()
         pressed = st.form_submit_button("Train", type="primary", icon=":material/model_training:", width="stretch")
     if pressed:

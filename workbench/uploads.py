@@ -18,34 +18,45 @@ SLOT, TRIED = "upload_faces", "upload_tried"
 
 
 def choose_upload() -> str | None:
-    """The uploader, and the name of what was uploaded; None while there is nothing that can be used."""
+    """The uploader, and the name of what was uploaded; None while there is nothing that can be used.
+
+    What was uploaded outlives the uploader, which Streamlit empties when the page is left.
+    """
     files = st.file_uploader(
         "Photos, or a ZIP of photos; beside them or in it, if you have one, a CSV with a column path and annotations",
         TYPES, accept_multiple_files=True, key="set_files", max_upload_size=500,
         help="A face to a photo is found and aligned; pictures under UTKFace names are taken as they are. Everything "
-        "stays on this machine and is deleted with the session.",
+        "stays on this machine and is deleted with the session.", on_change=parts.forget, args=(SLOT,),
     )  # fmt: skip
-    if not files:
+    if files:
+        _read(files)
+    elif parts.ordered(SLOT):  # the page was left before they were read
         parts.forget(SLOT)
-        return None
-    name = UPLOAD + "-".join(sorted(file.file_id[:8] for file in files))
-    if st.session_state.get(SLOT, ("",))[0] != name:
-        fresh = st.session_state.get(TRIED) != name
-        st.session_state[TRIED] = name
-        stopped = not fresh and not parts.ordered(SLOT)
-        again = stopped and st.button("Read the faces", type="primary", icon=":material/play_arrow:")
-        parts.run_into(SLOT, name if fresh or again else None, _opener(files))
     kept = st.session_state.get(SLOT)
     if kept is None:
         return None
-    found = kept[1]
+    name, found = kept
+    if not files:
+        st.button("Remove the upload", icon=":material/delete:", on_click=parts.forget, args=(SLOT,))
     if isinstance(found, str):
         st.error(f"This upload can't be used: {found}.")
         return None
     left_out = f", {len(found.rejected):,} pictures not taken" if len(found.rejected) else ""
     st.caption(f"{len(found):,} faces{left_out}.")
     _offer_to_keep(found)
-    return name
+    return str(name)
+
+
+def _read(files: Sequence[UploadedFile]) -> None:
+    """Keep the faces of these files in the session, unless they are there already or their reading was stopped."""
+    name = UPLOAD + "-".join(sorted(file.file_id[:8] for file in files))
+    if st.session_state.get(SLOT, ("",))[0] == name:
+        return
+    fresh = st.session_state.get(TRIED) != name
+    st.session_state[TRIED] = name
+    stopped = not fresh and not parts.ordered(SLOT)
+    again = stopped and st.button("Read the faces", type="primary", icon=":material/play_arrow:")
+    parts.run_into(SLOT, name if fresh or again else None, _opener(files))
 
 
 def uploaded(name: str) -> Faces:
@@ -60,12 +71,7 @@ def _opener(files: Sequence[UploadedFile]) -> Callable[[str, DeltaGenerator], tu
     """What reads the files: their name with the faces, or with the reason why there are none."""
 
     def run(name: str, bar: DeltaGenerator) -> tuple[str, Faces | str]:
-        clock = parts.Clock()
-
-        def progress(done: int, total: int | None) -> None:
-            of_all, left = (f" of {total:,}", clock.left(done, total)) if total else ("", "")
-            bar.progress(done / total if total else 0.0, f"Looking for faces: {done:,}{of_all} pictures{left}")
-
+        progress = parts.opening(bar, "Looking for faces")
         with tempfile.TemporaryDirectory(prefix="maskmtl-upload-") as folder:
             try:
                 return name, open_faces(_written(files, Path(folder)), progress=progress)
@@ -84,10 +90,15 @@ def _written(files: Sequence[UploadedFile], folder: Path) -> Path:
             f"an upload should be photos with at most one CSV, or one ZIP, got {len(files)} files, of which "
             f"{len(zips)} ZIPs and {len(tables)} CSVs"
         )
+    names = [Path(file.name).name for file in files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice and tables:
+        raise ValueError(f"photos beside a CSV should differ in name, got more than one {', '.join(twice)}")
     target = folder / "upload"
-    target.mkdir()
-    for file in files:
-        (target / Path(file.name).name).write_bytes(file.getbuffer())
+    for i, (file, name) in enumerate(zip(files, names, strict=True)):
+        of_its_name = target / f"{i + 1}" if name in twice else target
+        of_its_name.mkdir(parents=True, exist_ok=True)
+        (of_its_name / name).write_bytes(file.getbuffer())
     single = [*zips, *tables]
     return target / Path(single[0].name).name if single else target
 

@@ -54,7 +54,7 @@ def test_predictions_are_those_of_predict(model, demo_faces, reading):
     pd.testing.assert_frame_equal(one.drop(columns=unlike), other.drop(columns=unlike), atol=1e-4)
     for a, b in zip(one["probabilities"].dropna(), other["probabilities"].dropna(), strict=True):
         assert a == pytest.approx(b, abs=1e-5)
-    assert len(wide(reading.predictions, model)) == 2
+    assert len(wide(reading.predictions, model.specs)) == 2
 
 
 def test_one_forward_pass_a_variant_and_no_hook_left(model, demo_faces):

@@ -64,7 +64,7 @@ def test_a_face_without_labels_and_no_faces_at_all(model, few):
 
 
 def test_the_table_for_people(model, few):
-    table = wide(predict(model, few, masks=("none", "surgical")), model)
+    table = wide(predict(model, few, masks=("none", "surgical")), model.specs)
     assert len(table) == 10
     assert set(table["gender_pred"]) <= {"male", "female"}
     assert isinstance(table, pd.DataFrame) and table["ethnicity_p_indian"].between(0, 1).all()

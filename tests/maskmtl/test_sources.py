@@ -172,6 +172,13 @@ def test_a_zip_that_can_not_be_used(tmp_path, demo_face_paths, monkeypatch):
     with pytest.raises(ValueError, match="archive should hold pictures"):
         read_source(zipped(tmp_path / "empty.zip", {"notes.txt": b"x"}))
     monkeypatch.setattr("maskmtl.sources.LARGEST", 1)
+    with pytest.raises(ValueError, match=r"CSV should be readable.*larger than 1 MB"):
+        read_source(zipped(tmp_path / "bomb.zip", {"faces.csv": b"path\n" + b"a.jpg\n" * 2**19}))
+    rows = b"".join(b"%d.jpg,3\n" % i for i in range(999))
+    damaged = zipped(tmp_path / "damaged.zip", {"faces.csv": b"path,age\n" + rows})
+    damaged.write_bytes(damaged.read_bytes().replace(damaged.read_bytes()[300:320], bytes(20)))
+    with pytest.raises(ValueError, match="CSV should be readable"):
+        read_source(damaged)
     (bomb,), _, _ = read_source(zipped(tmp_path / "bomb.zip", {"a.jpg": b"\0" * (3 * 2**20)}))
     assert "larger than 1 MB unpacked" in bomb.reason
     whole = zipped(tmp_path / "damaged.zip", {"a.jpg": demo_face_paths[0].read_bytes()})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analyses.attribution.atlas import atlas
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
@@ -40,3 +41,14 @@ def test_groups_are_those_of_the_analysis(page, say, models, demo_faces):
 def test_small_groups_are_not_tested(page, say):
     at = make(page, most=25)
     assert "fewer than 20 faces, not tested" in say(at) and not at.exception
+
+
+def test_a_link_makes_the_atlas(page, say):
+    at = make(page.selectbox(key="atlas_by").set_value("gender").run())
+    link = dict(at.query_params)
+    fresh = AppTest.from_file(page._script_path, default_timeout=120)
+    fresh.query_params.update(link)
+    at = fresh.switch_page("views/atlas.py").run()
+    assert not at.exception and "**female**" in say(at)
+    first = at.session_state["atlas_result"]
+    assert at.run().session_state["atlas_result"] is first

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
 from analyses.fairness.audit import select
 from analyses.fairness.models import compare_models
@@ -65,3 +66,14 @@ def test_faces_that_one_of_them_has_seen_are_left_out(app, two_models, few_faces
     np.save(two_models / "second" / "seen.npy", np.sort(faces.digests))
     at = compared(app, few_faces)
     assert not at.exception and "should have faces" in at.error[0].value
+
+
+def test_a_link_compares(app, two_models, few_faces, say):
+    at = compared(app, few_faces)
+    link = dict(at.query_params)
+    fresh = AppTest.from_file(app._script_path, default_timeout=120)
+    fresh.query_params.update(link)
+    at = fresh.switch_page("views/compare.py").run()
+    assert not at.exception and f"What second changes against {DEFAULT_MODEL}" in say(at)
+    first = at.session_state["compare_result"].id
+    assert at.run().session_state["compare_result"].id == first

@@ -1,5 +1,7 @@
 """The page of a data set, without a browser."""
 
+import shutil
+
 import pytest
 
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
@@ -123,3 +125,13 @@ def test_a_link_to_a_run_that_can_not_be_made(app, say):
         app.query_params["run"] = text
         at = app.switch_page("views/performance.py").run()
         assert not at.exception and "asks for a run that can't be made" in say(at)
+
+
+def test_results_outlive_their_model(app, models, few_faces, tmp_path, say):
+    shutil.copytree(models / DEFAULT_MODEL, tmp_path / "mine")
+    app.session_state["model"], app.session_state["model_folder"] = "a run folder …", str(tmp_path / "mine")
+    at = run(name_folder(app.switch_page("views/dataset.py").run(), few_faces))
+    shutil.rmtree(tmp_path / "mine")
+    at.selectbox(key="model").set_value(DEFAULT_MODEL).run()
+    at.selectbox(key="gallery_task").set_value("gender").run()
+    assert not at.exception and "12 of 12 faces" in say(at)

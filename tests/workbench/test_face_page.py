@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import streamlit as st
+import torch
 from PIL import Image
 
 from analyses.face import read_face
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model, save_model
+from maskmtl.inference import to_input
+from maskmtl.manifest import open_faces
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import TASKS
 
@@ -118,6 +121,51 @@ def test_photo_with_one_face(app, say, demo_faces):
     assert at.download_button(key="face-predictions.csv").label == "Predictions (CSV)"
 
 
+def test_photo_outlives_its_uploader(app, say, demo_faces):
+    at = upload(app, jpeg(on_canvas(demo_faces.images[3])))
+    at = at.switch_page("views/masks.py").run()
+    assert not at.file_uploader(key="photo").value  # Streamlit empties it with the page
+    assert not at.exception and "One face was found" in say(at) and "covers" in say(at)
+    next(button for button in at.button if button.label == "Remove the photo").click().run()
+    assert not at.exception and "One face was found" not in say(at)
+
+
+def test_large_crop_is_taken_smaller(app, say):
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 900, 3), dtype=np.uint8)
+    at = upload(app, jpeg(noise))
+    at.toggle(key="as_crop").set_value(True).run()
+    assert not at.exception and at.session_state["face_reading"][1].images.shape[1:3] == (400, 400)
+
+
+def test_same_picture_under_another_name_is_another_face(app, few_faces, tmp_path, say):
+    one, other = tmp_path / "30_0_0_20170101000000001.png", tmp_path / "31_1_0_20170101000000002.png"
+    for path in (one, other):
+        path.write_bytes(next(few_faces.glob("*_*_*_*.png")).read_bytes())
+    ids = open_faces(tmp_path).table["face_id"]
+    for face_id, words in zip(ids, ("30 years, gender male", "31 years, gender female"), strict=True):
+        app.session_state["face_picked"] = (str(tmp_path), "random", face_id)
+        app.session_state["face_source"] = "From the data set"
+        at = app.switch_page("views/face.py").run()
+        reading = at.session_state["face_reading"][1]
+        assert not at.exception and words in say(at)
+        assert reading.predictions["face_id"].iloc[0] == face_id and reading.annotation("gender") in words
+
+
+def test_better_weights_are_read_anew(app, models, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path)
+    monkeypatch.setattr("workbench.resources.MODELS", tmp_path)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_model(MaskMTL(TASKS), tmp_path / DEFAULT_MODEL, {"summary": str(seed)})
+        at = app.switch_page("views/face.py").run()
+        found = at.session_state["face_reading"][1].predictions
+        model = load_model(tmp_path / DEFAULT_MODEL)
+        answers = model(to_input(at.session_state["face_reading"][1].images[:1], model))
+        p = torch.softmax(answers["ethnicity"], 1)[0].tolist()
+        row = found[(found["task"] == "ethnicity") & (found["mask"] == "none")]
+        assert row["probabilities"].item() == pytest.approx(p, abs=1e-4)
+
+
 def test_photo_with_two_faces_offers_both(app, say, demo_faces):
     at = upload(app, jpeg(on_canvas(demo_faces.images[3], demo_faces.images[40])))
     assert "2 faces were found. Which one?" in say(at)
@@ -163,15 +211,15 @@ def test_upload_is_in_no_cache(app, demo_faces):
 
     at = upload(app, jpeg(on_canvas(demo_faces.images[3])))
     assert at.session_state["photo_found"] is not None
-    assert [source for source, _, _ in resources._opened()[1]] in ([], ["demo"])
+    assert [source for source, _, _ in resources._sets().opened] in ([], ["demo"])
     package = "streamlit.runtime.caching"
     cached = {name for name, value in vars(resources).items() if type(value).__module__.startswith(package)}
     assert cached == {
         "_lock",
         "_model",
-        "_opened",
         "_mesh",
         "_reference",
+        "_sets",
         "demo_groups",
         "demo_thumbnail",
         "mean_demo_face",

@@ -1,5 +1,6 @@
 """The pages Fairness and Report, without a browser."""
 
+import io
 import json
 
 import numpy as np
@@ -112,3 +113,25 @@ def test_the_report_of_the_same_table(fairness, foreign, say):
     assert "<h2" in html and "female" in html
     assert json.loads(content)["model"] == "theirs"
     assert at.download_button(key="fairness-report.html") and at.download_button(key="fairness-report.json")
+
+
+def test_a_report_takes_the_name_of_its_own_source(app, few_faces, foreign):
+    def name(at):
+        assert not at.exception
+        return next(field for field in at.text_input if field.label == "Name of the faces in the report").value
+
+    at = after_a_run(app, few_faces).switch_page("views/report.py").run()
+    at = map_columns(upload(at, foreign))
+    assert name(at) == "theirs.csv"
+    at = at.segmented_control(key="fair_kind").set_value("The last run over a data set").run()
+    assert "12 of 12" in name(at)
+
+
+def test_a_column_of_lists_is_no_grouping(fairness, foreign):
+    data = io.BytesIO()
+    table = foreign.rename(columns={"label": "y_true", "guess": "y_pred"}).assign(task="gender", face_id=range(600))
+    table.assign(embedding=[[0.1, 0.2]] * 600).to_parquet(data)
+    at = fairness.segmented_control(key="fair_kind").set_value("A predictions table").run()
+    at = at.file_uploader(key="fair_file").set_value(("theirs.parquet", data.getvalue(), "")).run()
+    assert not at.exception and "embedding" not in at.multiselect(key="fair_by").options
+    assert "site" in at.multiselect(key="fair_by").options

@@ -75,6 +75,35 @@ def test_others_get_a_turn_between_the_turns_and_never_within_one(models, demo_f
     assert inside == [True] * 3 and served == [True] * 4
 
 
+def test_a_set_that_is_being_opened_keeps_nobody_from_another(few_faces, demo_faces, monkeypatch):
+    began, go_on = threading.Event(), threading.Event()
+    real = resources.open_faces
+
+    def slow(source, protocol, *, progress=None):
+        if source == str(few_faces):
+            began.set()
+            assert go_on.wait(30)
+        return real(source, protocol, progress=progress)
+
+    monkeypatch.setattr("workbench.resources.open_faces", slow)
+    found = []
+    first = threading.Thread(target=lambda: found.append(resources.faces(str(few_faces))))
+    first.start()
+    assert began.wait(30) and len(resources.faces("demo")) == len(demo_faces)
+
+    def stop(done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # who waits for the same set may stop
+        resources.faces(str(few_faces), progress=stop)
+    second = threading.Thread(target=lambda: found.append(resources.faces(str(few_faces))))
+    second.start()
+    go_on.set()
+    first.join(30)
+    second.join(30)
+    assert len(found) == 2 and found[0] is found[1] and not resources._sets().opening
+
+
 def test_stopping_frees_the_lock(models, demo_faces):
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -1,12 +1,15 @@
 """Training from the sidebar, without a browser: what is queued, what the pages show of it."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from maskmtl.checkpoint import save_model
+from maskmtl.networks import MaskMTL
 from maskmtl.queue import work
 from maskmtl.runs import Runs
+from maskmtl.tasks import TASKS
 from maskmtl.training import TrainConfig
 
 TINY = TrainConfig(encoder="conv3", masks=("none",), draws=1, epochs=2, batch_size=64, augment=False)
@@ -44,6 +47,31 @@ def test_the_form_queues_what_it_shows(app, runs, say):
     assert (config.sharing, config.balancing, config.masks, config.bare) == ("hard", "uncertainty", ("none",), None)
     assert (config.epochs, config.seed, config.encoder) == (3, 11, "conv3")
     assert not at.exception and at.title[0].value == "Train" and "waits for the run before it" in say(at)
+
+
+def test_the_form_follows_the_chosen_model(app, runs, models, tmp_path):
+    """Its fields are those of the model that it starts from, not of the one that was chosen before."""
+    for name, sharing in (("one", "hard"), ("two", "soft")):
+        save_model(MaskMTL(TASKS), tmp_path / name, {"training": asdict(replace(TINY, sharing=sharing))})
+        app.session_state["model"], app.session_state["model_folder"] = "a run folder …", str(tmp_path / name)
+        at = app.run()
+        assert not at.exception and [box.value for box in at.selectbox if box.label == "Sharing"] == [sharing]
+
+
+def test_a_parent_may_be_named_in_other_ways_or_be_gone(app, runs, say):
+    runs.add(TINY, "demo", name="first")
+    work(runs, "cpu", threads=1)
+    first = str(runs.get("first").folder)
+    for parent, shown in (("first", first), (first + "/../first", first), ("/gone/for/good", "maskmtl-compact")):
+        runs.add(TINY, "demo", name="tiny", parent=parent)
+        work(runs, "cpu", threads=1)
+        at = app.switch_page("views/train.py").run()
+        at.selectbox(key="train_run").set_value(runs.get("tiny").id).run()
+        at = press(at, "Compare with its parent")
+        assert not at.exception
+        assert at.multiselect(key="compare_models").value == [shown, str(runs.get("tiny").folder)]
+        runs.delete("tiny")
+        app.session_state["compare_models"] = []
 
 
 def test_wrong_input_is_a_sentence(app, runs):

@@ -9,6 +9,7 @@ import pytest
 
 from maskmtl.manifest import load_faces
 from tests.workbench.test_face_page import jpeg, on_canvas
+from workbench.assessed import DEMO_ORDER
 
 
 @pytest.fixture
@@ -90,3 +91,28 @@ def test_faces_are_kept_only_when_asked(page, few_faces, tmp_path, say):
     page.session_state["upload_tried"] = ""
     gc.collect()
     assert not folder.exists()
+
+
+def test_faces_outlive_the_uploader(page, few_faces, say):
+    at = run(upload(page, *files(few_faces, 3)))
+    at = at.switch_page("views/about.py").run().switch_page("views/dataset.py").run()
+    assert not at.file_uploader(key="set_files").value and "3 faces." in say(at)
+    at = run(at)
+    assert not at.exception and not at.error and "3 of 3" in say(at)
+    at = next(button for button in at.button if button.label == "Remove the upload").click().run()
+    assert "3 faces." not in say(at) and "upload_faces" not in at.session_state
+
+
+def test_photos_of_the_same_name(page, few_faces, say):
+    (one, first, kind), (_, second, _) = files(few_faces, 2)
+    at = upload(page, (one, first, kind), (one, second, kind))
+    assert not at.exception and not at.error and "2 faces." in say(at)
+    at = upload(page, (one, first, kind), (one, second, kind), ("faces.csv", b"path\nx\n", "text/csv"))
+    assert not at.exception and f"got more than one {one}" in at.error[0].value
+
+
+def test_an_upload_while_a_run_goes_on(page, few_faces, say):
+    """The run's order stands while the upload is read: two things at work in one run of the page."""
+    page.session_state["set_result_ordered"] = DEMO_ORDER
+    at = upload(page, *files(few_faces, 3))
+    assert not at.exception and not at.error and "3 faces." in say(at) and "set_result" in at.session_state

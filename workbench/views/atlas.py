@@ -19,11 +19,13 @@ from maskmtl.evaluation import choose
 from maskmtl.masks import MASKS
 from maskmtl.networks import MaskMTL
 from workbench import parts, resources
-from workbench.address import kept
+from workbench.address import keep, kept, kept_text
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
 from workbench.parts import capital, mask_words
 from workbench.sidebar import current_model
+from workbench.uploads import UPLOAD
 
+SLOT, MADE = "atlas_result", "averaged"
 SHOWN = 300  # faces at most, unless told: about a minute on two cores
 CAPTION = (
     ", raw values averaged over the faces of a group, all groups of a task on one scale, over an average of the "
@@ -68,12 +70,12 @@ def choose_order(model: MaskMTL) -> Order | None:
 
 def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict[str, Any]:
     """Average; ValueError or OSError for faces that can't be used."""
+    faces = open_set(order.faces, parts.opening(bar))
     clock = parts.Clock()
 
     def explaining(done: int, total: int) -> None:
         bar.progress(done / total, f"Explaining: {done:,} of {total:,} pictures{clock.left(done, total)}")
 
-    faces = open_set(order.faces)
     chosen = choose(faces, name, order.faces.split)
     rows = np.unique(np.linspace(0, len(chosen) - 1, min(order.most, len(chosen))).round().astype(int))
     result = atlas(
@@ -152,8 +154,13 @@ def page() -> None:
     name, model = current_model()
     order = choose_order(model)
     pressed = st.button("Make the atlas", type="primary", icon=":material/play_arrow:", disabled=order is None)
-    found = parts.run_into("atlas_result", order if pressed else None, partial(run, name=name, model=model))
+    last = st.session_state.get(SLOT)
+    linked = kept_text(MADE) is not None and (last is None or (last["order"], last["model"]) != (order, name))
+    found = parts.run_into(SLOT, order if pressed or linked else None, partial(run, name=name, model=model))
     if found is not None:
+        current = (found["order"], found["model"]) == (order, name)
+        if current and not found["order"].faces.source.startswith(UPLOAD):
+            keep(MADE, "yes")
         show(found, order, name)
     elif not pressed:
         st.caption("The demo faces take about half a minute: choose groups and a mask, then make the atlas.")

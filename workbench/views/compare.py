@@ -19,11 +19,12 @@ from analyses.report.words import capital, grouping_name, metric_name, scale
 from maskmtl.evaluation import choose
 from maskmtl.manifest import Faces
 from workbench import parts, resources
-from workbench.address import kept
+from workbench.address import keep, kept, kept_text
 from workbench.assessed import Order, choose_order
 from workbench.chooser import WORDS, open_set
+from workbench.uploads import UPLOAD
 
-SLOT, GO, MOST = "compare_result", "compare_go", 5
+SLOT, GO, MADE, MOST = "compare_result", "compare_go", "compared", 5
 
 
 class Wanted(NamedTuple):
@@ -57,7 +58,7 @@ def choose_models() -> list[str]:
 def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
     """Predict with each on the faces that none of them has seen, and compare in pairs; ValueError or OSError."""
     offered, (names, order) = resources.offered_models(), wanted
-    faces, chosen = common(names, order)
+    faces, chosen = common(names, order, bar)
     clock, assessments = parts.Clock(), {}
     for i, name in enumerate(names):
         model = resources.model(name)
@@ -78,9 +79,9 @@ def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
     return Compared(uuid4().hex, title, wanted, assessments, changes)
 
 
-def common(names: tuple[str, ...], order: Order) -> tuple[Faces, Faces]:
+def common(names: tuple[str, ...], order: Order, bar: DeltaGenerator) -> tuple[Faces, Faces]:
     """All faces, and those that may be asked of every model."""
-    faces = open_set(order.faces)
+    faces = open_set(order.faces, parts.opening(bar))
     keep = np.ones(len(faces), bool)
     for name in names:
         keep &= faces.table["face_id"].isin(choose(faces, name, order.faces.split).table["face_id"]).to_numpy()
@@ -143,14 +144,18 @@ def page() -> None:
     order = choose_order()
     ready = order is not None and len(names) > 1
     pressed = st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=not ready)
-    go = st.session_state.pop(GO, False)
+    go = st.session_state.pop(GO, False) or kept_text(MADE) is not None
     if len(names) < 2:
         st.info("Choose at least two models. A variant of your own: ‘Retrain a variant’ in the sidebar.")
         return
     wanted = Wanted(tuple(names), order) if order is not None else None
-    found: Compared | None = parts.run_into(SLOT, wanted if (pressed or go) and ready else None, run)
+    last: Compared | None = st.session_state.get(SLOT)
+    begin = ready and (pressed or (go and (last is None or last.wanted != wanted)))
+    found: Compared | None = parts.run_into(SLOT, wanted if begin else None, run)
     if found is None:
         return
+    if found.wanted == wanted and not wanted.order.faces.source.startswith(UPLOAD):
+        keep(MADE, "yes")
     offered = resources.offered_models()
     st.markdown(found.title)
     if found.wanted != wanted:

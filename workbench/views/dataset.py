@@ -35,8 +35,7 @@ def show_results(run: Ran, order: Order | None, name: str) -> None:
     else:
         st.info("These faces carry no annotations to compare with. The predictions can be downloaded.")
     with st.container(horizontal=True):
-        model = resources.model(run.model)
-        parts.csv("Predictions (CSV)", "predictions.csv", lambda: wide(run.assessment.predictions, model))
+        parts.csv("Predictions (CSV)", "predictions.csv", lambda: wide(run.assessment.predictions, run.specs))
         parquet = partial(run.assessment.predictions.to_parquet, index=False)
         parts.download("Predictions (Parquet)", "predictions.parquet", parquet)
     if len(run.rejected):
@@ -47,7 +46,7 @@ def show_results(run: Ran, order: Order | None, name: str) -> None:
 
 def choose_shown(run: Ran) -> tuple[str, pd.DataFrame]:
     """The gallery's filters: the mask, and the rows of `browse` that are left."""
-    specs = resources.model(run.model).specs
+    specs = run.specs
     masks = list(run.assessment.masks)
     with st.container(key="gallery_choice"):
         one, two, three, four = st.columns(4)

@@ -121,7 +121,7 @@ def region_table(energy: pd.DataFrame) -> pd.DataFrame:
 
 def show_downloads(reading: FaceReading, energy: pd.DataFrame, checks: pd.DataFrame | None, model: MaskMTL) -> None:
     with st.container(horizontal=True):
-        parts.csv("Predictions (CSV)", "face-predictions.csv", lambda: wide(reading.predictions, model))
+        parts.csv("Predictions (CSV)", "face-predictions.csv", lambda: wide(reading.predictions, reading.specs))
         parts.csv("Map values (CSV)", "face-maps.csv", reading.map_table)
         parts.csv("Regions (CSV)", "face-regions.csv", lambda: energy)
         if checks is not None:
@@ -169,7 +169,7 @@ def page() -> None:
             face_id=chosen.face_id, labels=chosen.labels, progress=progress, turn=resources.one_at_a_time,
         )  # fmt: skip
 
-    key = (name, mask, seed, tuple(methods), chosen.crop.tobytes())
+    key = (resources.version(name), mask, seed, tuple(methods), chosen.key())
     reading = parts.derive("face_reading", key, "Reading the face", " maps of all tasks", read)
     if reading is None:
         return

@@ -13,7 +13,6 @@ from maskmtl.dataset import LUMA
 from maskmtl.masks import COLOURS, MASKS, PATTERNS, MaskSpec, Overlay, mask_seed, overlay
 from maskmtl.masks.landmarks import MIN_PRESENCE
 from maskmtl.masks.sheet import sheet
-from maskmtl.photo import shrink
 from maskmtl.tasks import TASKS
 from workbench import lab, parts, resources
 from workbench.address import kept
@@ -21,7 +20,6 @@ from workbench.chooser import ChosenFace, choose_face
 from workbench.sidebar import current_model
 
 USUAL = "as usual"
-LARGEST = 400  # px: of a larger crop the gallery shows a smaller copy
 PANEL, TRIM = np.array([255, 255, 255], np.float32), np.array([230, 159, 0], np.float32)
 METHODS = {
     "mesh": "by the face mesh",
@@ -145,8 +143,8 @@ def page() -> None:
     if choice is None:
         return
     specs, seed = choice
-    image = face.crop if len(face.crop) <= LARGEST else shrink(face.crop, LARGEST)
-    key = (*map(str, specs), seed, face.face_id, face.points.tobytes(), image.tobytes())
+    image = face.crop
+    key = (*map(str, specs), seed, face.key())
     drawn = resources.remember("masks_drawn", key, lambda: [draw(face, image, spec, seed) for spec in specs])
     show_region = kept(st.toggle, "Show mask region", key="masks_region")
     warn(face)

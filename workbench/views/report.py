@@ -27,7 +27,7 @@ def page() -> None:
     audit = audited(source, by)
     if audit is None:
         return
-    name = st.text_input("Name of the faces in the report", source.name, key="report_faces")
+    name = st.text_input("Name of the faces in the report", source.name, key=f"report_faces_{hash(source.key)}")
     today, model = date.today().isoformat(), str(audit["model"].iloc[0])
     own = source.predictions
     own = own[own["model"] == model] if "model" in own and own["model"].nunique() > 1 else own

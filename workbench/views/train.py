@@ -13,6 +13,7 @@ from workbench.retrain import (
     STATE_WORDS,
     attempt,
     masks_in_words,
+    offer_to_stop,
     open_comparison,
     runs,
     show_status,
@@ -33,7 +34,8 @@ def show_live(run_id: str, state: str) -> None:
         if st.button("Take it out of the queue", icon=":material/remove_circle:"):
             attempt(runs().stop, run.id)
         return
-    show_status(run, key="page")
+    show_status(run)
+    offer_to_stop(run, "page")
     status = run.status()
     if status is not None and len(status.losses) > 1:
         parts.chart(loss_figure(status.losses, status.batches), f"Loss of {run.name} by batch", "train_losses")

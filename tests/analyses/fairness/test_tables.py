@@ -68,7 +68,7 @@ def test_our_parquet_comes_back(predictions, tmp_path):
 
 
 def test_our_wide_table_comes_back(predictions, model, tmp_path):
-    wide(predictions, model).assign(site="north").to_csv(tmp_path / "compact.csv", index=False)
+    wide(predictions, model.specs).assign(site="north").to_csv(tmp_path / "compact.csv", index=False)
     found = read_predictions(tmp_path / "compact.csv")
     assert_same(found, predictions, tolerance=1e-6)
     assert set(found["model"]) == {"compact"} and set(found["site"]) == {"north"}
