@@ -35,6 +35,11 @@ def main(argv: Sequence[str] | None = None, more: Callable[[AddCommand], None] =
         file = f": {error.filename}" if error.filename else ""
         print(f"maskmtl: {error.strerror or error}{file}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's own, which is not loaded for every command
+            raise
+        print("maskmtl: the GPU's memory ran out: try a smaller --batch-size, or --device cpu", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("maskmtl: stopped, nothing half-made was left", file=sys.stderr)
         return 130
@@ -221,7 +226,10 @@ def add_faces(sub: argparse.ArgumentParser) -> None:
         "--model", help="a name from `maskmtl models`, or a run's name or folder (default: the project's default model)"
     )
     sub.add_argument(
-        "--masks", type=names, default=("none",), help="comma-separated, e.g. none,surgical (default none)"
+        "--masks",
+        type=names,
+        default=("none",),
+        help="comma-separated, e.g. none,surgical (default none; to explain none,surgical)",
     )
     sub.add_argument("--protocol", default="random", help="random (default) or parts, for a prepared folder")
     sub.add_argument(
@@ -311,13 +319,13 @@ def _prepare(args: argparse.Namespace) -> None:
         print(f"{done.excluded} faces are near-duplicates with conflicting annotations and stand in no split")
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int | None:
     import dataclasses
 
     from maskmtl.checkpoint import usable_device
     from maskmtl.manifest import load_faces
     from maskmtl.recipes import recipe
-    from maskmtl.training import Progress, Stopped, TrainConfig, train
+    from maskmtl.training import Progress, Stopped, TrainConfig, train, variants_folder
 
     use_threads(args.threads)
     changes = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(args, f.name)}
@@ -330,6 +338,8 @@ def _train(args: argparse.Namespace) -> None:
     else:
         start = recipe(args.recipe, usable_device(args.device)).config if args.recipe else TrainConfig()
         config = dataclasses.replace(start, **changes)
+        if config.teacher and Path(config.teacher).is_dir():  # resumed from elsewhere it must be found as well
+            config = dataclasses.replace(config, teacher=str(Path(config.teacher).resolve()))
     faces = load_faces(Path(args.faces), config.protocol)
     with Bar("train", unit="batch") as bar, held() as asked:
         record = _Record(args.folder, args.faces, args.device)
@@ -342,13 +352,14 @@ def _train(args: argparse.Namespace) -> None:
             with record:
                 train(
                     faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
-                    cache=Path(args.faces) / "variants", stop=lambda: asked() or record.asked_to_stop(),
+                    cache=variants_folder(Path(args.faces)), stop=lambda: asked() or record.asked_to_stop(),
                     log=_log_epoch, progress=progress,
                 )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")
-            return
+            return 130
     print(f"trained; the best epoch's weights and card are in {args.folder}")
+    return None
 
 
 class _Record:
@@ -410,6 +421,7 @@ def _runs(args: argparse.Namespace) -> None:
     elif args.action == "work":
         from maskmtl.queue import work
 
+        use_threads(args.threads)
         with held() as asked:
             work(runs, args.device or "", threads=args.threads, stop=asked, log=partial(_log_run, sys.stdout))
     elif args.action == "export":
@@ -422,11 +434,14 @@ def _runs(args: argparse.Namespace) -> None:
 
 def _change_run(args: argparse.Namespace, runs: Any) -> None:
     run = runs.get(args.name)
-    getattr(runs, args.action)(run.id)
     if args.action == "resume":
         from maskmtl.queue import start_worker
 
-        start_worker(runs, run.device)
+        use_threads(args.threads)
+        runs.resume(run.id, args.device or "")
+        start_worker(runs, runs.get(run.id).device, args.threads)
+    else:
+        getattr(runs, args.action)(run.id)
     done = {"stop": "asked to stop", "resume": "queued", "delete": "deleted"}[args.action]
     print(f"{run.name}: {done}")
 
@@ -469,7 +484,7 @@ def _show_run(run: Any, *, as_json: bool) -> None:
         _log_epoch(line)
 
 
-def _table(args: argparse.Namespace) -> None:
+def _table(args: argparse.Namespace) -> int | None:
     from maskmtl import table
     from maskmtl.recipes import ROWS
     from maskmtl.splits import PROTOCOLS
@@ -500,12 +515,13 @@ def _table(args: argparse.Namespace) -> None:
             )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; the same command goes on from here")
-            return
+            return 130
     if found.empty:
         raise ValueError(f"runs should hold rows of the table, got none of them in {str(args.runs)!r}")
     if args.out is not None:
         table.write(found, args.out)
     print(table.markdown(found))
+    return None
 
 
 def _log_epoch(line: dict[str, Any]) -> None:

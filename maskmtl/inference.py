@@ -112,7 +112,8 @@ def _forward(model: MaskMTL, x: Tensor) -> dict[str, Tensor]:
             raise
         torch.cuda.empty_cache()
     if len(x) == 1:
-        model.cpu()
+        with torch.inference_mode(False):  # or its values could have no gradients any more
+            model.cpu()
         return _forward(model, x.cpu())
     halves = [_forward(model, half.to(next(model.parameters()).device)) for half in x.chunk(2)]
     return {name: torch.cat([half[name].to(halves[1][name].device) for half in halves]) for name in halves[0]}

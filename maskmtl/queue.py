@@ -18,20 +18,22 @@ from maskmtl.files import write_json
 from maskmtl.manifest import load_faces, training_folder
 from maskmtl.paths import ROOT
 from maskmtl.runs import FACES, LOG, STATUS, Every, Run, Runs, Status, device_name
-from maskmtl.training import Progress, Stopped, train
+from maskmtl.training import Progress, Stopped, train, variants_folder
 
 TOLD, ASKED = 0.5, 1.0  # s between two writings of the status, and two looks at the index
 MOST = 400  # losses of single batches that are told
 PATIENCE = 5  # looks before another worker is believed to be there
 
 
-def start_worker(runs: Runs, device: str = "") -> None:
-    """Start a detached process that trains the queued runs of a device; nothing where one does already."""
+def start_worker(runs: Runs, device: str = "", threads: int | None = None) -> None:
+    """Start a detached process that trains the queued runs of a device, `threads` as `work` has them; nothing where one
+    does already."""
     name = device_name(device)
     with _sole(runs, name) as free:
         if not free or not runs.queued(name):
             return
     command = [sys.executable, "-m", "maskmtl.cli", "runs", "work", "--device", name, "--runs", str(runs.folder)]
+    command += ["--threads", str(threads)] if threads else []
     with open(runs.folder / f"worker-{name.replace(':', '-')}.log", "ab") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -127,9 +129,9 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
         if log is not None:
             log(run, line)
 
-    cache = folder / "variants" if os.access(folder, os.W_OK) else None
     train(
-        faces, run.folder, resume=True, device=run.device, cache=cache, progress=training, log=epoch, stop=halt
+        faces, run.folder, resume=True, device=run.device, cache=variants_folder(folder), progress=training,
+        log=epoch, stop=halt,
     )  # fmt: skip
 
 

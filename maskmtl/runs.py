@@ -176,17 +176,22 @@ class Runs:
             database.execute("UPDATE runs SET stop = 1 WHERE id = ? AND state = 'running'", (run.id,))
             database.execute("UPDATE runs SET state = 'stopped' WHERE id = ? AND state = 'queued'", (run.id,))
 
-    def resume(self, name: str) -> None:
-        """Queue a stopped or failed run again, behind the others. ValueError for one that is neither."""
+    def resume(self, name: str, device: str = "") -> None:
+        """Queue a stopped or failed run again, behind the others, for its own device or another.
+
+        ValueError for a run that is neither, and for a device that is not here.
+        """
         run = self.get(name)
+        device = device_name(device or run.device)
         if run.state not in ("stopped", "failed"):
             raise ValueError(f"run should be stopped or failed to be resumed, {run.name} is {run.state}")
         with self._writing() as database:
             _check_idle(run)
             database.execute(
-                "UPDATE runs SET state = 'queued', error = '', stop = 0, place = (SELECT 1 + MAX(place) FROM runs) "
-                "WHERE id = ?", (run.id,),
+                "UPDATE runs SET state = 'queued', error = '', stop = 0, device = ?, "
+                "place = (SELECT 1 + MAX(place) FROM runs) WHERE id = ?", (device, run.id),
             )  # fmt: skip
+            write_json(run.folder / ABOUT, {**_read_json(run.folder / ABOUT), "device": device})
 
     def delete(self, name: str) -> None:
         """Remove a run and its folder, weights and all. ValueError while it runs."""

@@ -4,6 +4,7 @@ Nothing is guessed: a name or row that lacks an annotation is reported with its 
 """
 
 import io
+import os
 import re
 import tarfile
 import zipfile
@@ -21,7 +22,7 @@ from maskmtl.tasks import TASKS, Classes, Scalar
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 LARGEST = 100  # MB of a file in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
-_UTKFACE_START = re.compile(r"\d+_")
+_UTKFACE = re.compile(r"\d{1,3}_[\d_]*\d{8,}")  # of names that lack a field as well
 _CAPTURED = re.compile(r"\d{8,}")
 
 
@@ -66,8 +67,8 @@ def label_problem(labels: Mapping[str, Any]) -> str | None:
 
 
 def looks_like_utkface(names: list[str]) -> bool:
-    """True when most names start with [number]_, as UTKFace's do."""
-    hits = sum(bool(_UTKFACE_START.match(PurePosixPath(name).name)) for name in names)
+    """True when most names start as UTKFace's do: numbers, the first an age, the last a time of capture."""
+    hits = sum(bool(_UTKFACE.match(PurePosixPath(name).name)) for name in names)
     return hits * 2 > len(names)
 
 
@@ -83,23 +84,23 @@ def parse_utkface(path: str) -> tuple[dict[str, Any], str | None]:
     return {**labels, "captured": fields[3]}, label_problem(labels)
 
 
-def read_source(source: Path) -> tuple[Iterator[Picture], int | None, bool]:
+def read_source(source: Path) -> tuple[Iterator[Picture], int, bool]:
     """Open a source of faces.
 
     Returns:
-        its pictures, their number where it is known beforehand, and whether they are aligned crops with UTKFace names.
+        its pictures, their number, and whether they are aligned crops with UTKFace names.
     """
     if not source.exists():
         raise ValueError(f"source should be an archive, a folder or a CSV, got {str(source)!r}, which does not exist")
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.is_file() and is_image(p.name))
-        names = [p.relative_to(source).as_posix() for p in files]
+        names = [_printable(p.relative_to(source).as_posix()) for p in files]
         if not names:
             raise ValueError(f"folder should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}")
         utkface = looks_like_utkface(names)
         return _from_folder(files, names, utkface), len(names), utkface
     if source.name.lower().endswith(ARCHIVE_SUFFIXES):
-        return _from_archive(source), None, True
+        return _read_archive(source)
     if source.suffix.lower() == ".zip":
         return _read_zip(source)
     if source.suffix.lower() == ".csv":
@@ -123,21 +124,38 @@ def _from_folder(files: list[Path], names: list[str], utkface: bool) -> Iterator
         yield _utkface_picture(name, data) if utkface else Picture(name, data)
 
 
-def _from_archive(source: Path) -> Iterator[Picture]:
+def _read_archive(source: Path) -> tuple[Iterator[Picture], int, bool]:
+    """As a folder; paths are below the folder that all of it lies in, where there is one."""
+    names = [PurePosixPath(member.name) for _, member in _members(source)]
+    if not names:
+        raise ValueError(f"archive should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}")
+    above = 1 if len({name.parts[0] for name in names}) == 1 and min(len(name.parts) for name in names) > 1 else 0
+    utkface = looks_like_utkface([str(name) for name in names])
+    return _from_archive(source, above, utkface), len(names), utkface
+
+
+def _from_archive(source: Path, above: int, utkface: bool) -> Iterator[Picture]:
+    for archive, member in _members(source):
+        file = archive.extractfile(member)
+        assert file is not None  # it is a file
+        path = _printable(str(PurePosixPath(*PurePosixPath(member.name).parts[above:])))
+        yield _utkface_picture(path, file.read()) if utkface else Picture(path, file.read())
+
+
+def _members(source: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The pictures of an archive, in its order; it is read from its beginning."""
     try:
         with tarfile.open(source, "r|*") as archive:
-            for member in archive:
-                if member.isfile() and is_image(member.name):
-                    file = archive.extractfile(member)
-                    assert file is not None  # isfile() was true
-                    path = PurePosixPath(member.name)
-                    yield _utkface_picture(
-                        str(path.relative_to(path.parts[0])) if len(path.parts) > 1 else str(path), file.read()
-                    )
+            yield from ((archive, member) for member in archive if member.isfile() and is_image(member.name))
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(
             f"archive should be a whole .tar.gz, got {str(source)!r}, which breaks off: {error}"
         ) from error
+
+
+def _printable(name: str) -> str:
+    """A name whose bytes are no UTF-8 can't stand in a table: 'J\xf6rg.jpg' with its backslash."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
@@ -149,7 +167,9 @@ def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
     files = [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
     tables = [name for name in files if name.lower().endswith(".csv")]
     names = sorted(name for name in files if is_image(name))
-    if len(tables) == 1:
+    if len(tables) > 1:
+        raise ValueError(f"archive should hold at most one CSV, which tells what its pictures show, got {tables}")
+    if tables:
         try:
             table = _read_csv(io.BytesIO(_unpack(archive, tables[0])), f"{source}/{tables[0]}")
         except OSError as error:

@@ -30,7 +30,7 @@ def parts_split(table: pd.DataFrame) -> pd.Series:
 
     Faces without a capture time get no part. A group goes where its earliest face stands.
     """
-    if "captured" not in table:
+    if "captured" not in table or table["captured"].isna().all():
         return pd.Series(pd.NA, index=table.index, dtype="object")
     earliest = table.groupby("group_id")["captured"].transform("min").str[:8]
     part = pd.Series(np.select([earliest <= "20170112", earliest <= "20170117"], ["train", "test"], "val"), table.index)

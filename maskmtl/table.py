@@ -22,7 +22,7 @@ from maskmtl.page import html_page, html_table
 from maskmtl.recipes import ROWS, Recipe, recipe
 from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TASKS, Classes
-from maskmtl.training import Progress, train
+from maskmtl.training import Progress, train, variants_folder
 
 FIGURES = "figures.json"
 _TESTED_ON_PARTS = ("maskmtl-bare", "maskmtl", "default")
@@ -77,10 +77,11 @@ def make(
         folder = runs / entry.folder
         config = replace(row.config, protocol=entry.protocol, seed=entry.seed)
         if config.teacher and entry.protocol != "random":
-            config = replace(config, teacher=str(trained(Entry(_TEACHER, entry.protocol), recipe(_TEACHER, where))))
+            teacher = trained(Entry(_TEACHER, entry.protocol), recipe(_TEACHER, where))
+            config = replace(config, teacher=str(teacher.resolve()))
         return train(
             load_faces(faces_folder, entry.protocol), folder, config, resume=(folder / "config.json").is_file(),
-            device=where, cache=faces_folder / "variants", stop=stop,
+            device=where, cache=variants_folder(faces_folder), stop=stop,
             progress=progress and partial(progress, entry.folder), log=log and partial(log, entry.folder),
         )  # fmt: skip
 

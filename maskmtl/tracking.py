@@ -6,9 +6,10 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from maskmtl.checkpoint import SEEN
 from maskmtl.runs import ABOUT, Run
 
-ARTEFACTS = ("config.json", "metrics.jsonl", "model.safetensors", "model.json", ABOUT)
+ARTEFACTS = ("config.json", "metrics.jsonl", "model.safetensors", "model.json", SEEN, ABOUT)
 ID = "maskmtl.run_id"
 ENDS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 

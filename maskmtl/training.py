@@ -2,6 +2,7 @@
 
 A run folder holds:
     config.json          the configuration
+    pictures.json        digests of the pictures that it learns from and validates on
     metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds, and how
                          many of them were spent waiting for pictures
     model.safetensors    the weights of the best epoch by validation, with model.json (the card) and seen.npy
@@ -11,8 +12,10 @@ it would have done undisturbed, on the same machine and number of threads.
 """
 
 import copy
+import hashlib
 import json
 import math
+import os
 import platform
 import time
 from collections import deque
@@ -42,6 +45,8 @@ from maskmtl.tasks import TASKS, Classes, Distribution, Scalar, TaskSpec
 
 LAST = "last.safetensors"
 STATE = ("epoch", "best_epoch", "best_score")
+PICTURES = "pictures.json"  # digests of what a run learns from and validates on
+BEFORE = {"config.json", PICTURES, "variants"}  # what a run leaves that ended before its first epoch did
 MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
 AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
 PRECISIONS = ("fp32", "bf16")
@@ -170,32 +175,36 @@ def train(
     """
     if resume:
         config = _resumed_config(run, config)
-    elif run.exists() and any(run.iterdir()):
+    elif run.exists() and {path.name for path in run.iterdir()} - BEFORE:
         raise ValueError(f"run should be a new folder, got {str(run)!r}, which has files: resume it or name another")
     config = config or TrainConfig()
     device = usable_device(device)
     train_faces, val_faces = _training_faces(faces, "train"), _training_faces(faces, "val")
     specs = training_specs(train_faces.table, config.age_loss)
+    size = config.size or ENCODERS[config.encoder].input_size
+
+    def network() -> MaskMTL:
+        return MaskMTL(
+            specs, sharing=config.sharing, nonlocal_block=config.nonlocal_block, channels=config.channels,
+            encoder=config.encoder, size=size, mirror=config.mirror,
+        )  # fmt: skip
+
+    if config.teacher:  # what can't be trained is refused before anything is written
+        _teacher(config.teacher, network(), faces)
+    else:
+        network()
     run.mkdir(parents=True, exist_ok=True)
+    _keep_faces(run, train=train_faces, val=val_faces)
     write_json(run / "config.json", asdict(config))
 
     folder = cache or run / "variants"
-    size = config.size or ENCODERS[config.encoder].input_size
     big = round(size * MARGIN) if config.augment else size
     variants = (_Drawn if config.draws else _Fresh)(train_faces, config, big, folder)
     val_images = {m: cached_render(val_faces, m, size=size, seed=config.seed, folder=folder) for m in config.masks}
     y_train, y_val = _labels(train_faces.table, specs, device), _labels(val_faces.table, specs, device)
 
     torch.manual_seed(config.seed)
-    model = MaskMTL(
-        specs,
-        sharing=config.sharing,
-        nonlocal_block=config.nonlocal_block,
-        channels=config.channels,
-        encoder=config.encoder,
-        size=size,
-        mirror=config.mirror,
-    )
+    model = network()
     model.to(device).to(memory_format=torch.channels_last)
     teacher = _teacher(config.teacher, model, faces) if config.teacher else None
     bare = cached_render(train_faces, "none", size=big, seed=config.seed, folder=folder) if teacher else None
@@ -555,8 +564,27 @@ def _trained(modules: nn.ModuleDict) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in modules.named_parameters() if parameter.requires_grad]
 
 
+def variants_folder(prepared: Path) -> Path | None:
+    """Where masked pictures of a prepared folder are kept for all runs; None, the run's own, where that can't be."""
+    return prepared / "variants" if os.access(prepared, os.W_OK) else None
+
+
 def _save_seen(run: Path, *parts: Faces) -> None:
     write_array(run / SEEN, np.sort(np.concatenate([part.digests for part in parts])))
+
+
+def _keep_faces(run: Path, **parts: Faces) -> None:
+    """Note what is learnt and validated on; ValueError where a run would go on with other faces than it began with."""
+    digests = {
+        name: hashlib.blake2b(np.sort(part.digests).tobytes(), digest_size=16).hexdigest()
+        for name, part in parts.items()
+    }
+    if (run / PICTURES).is_file() and json.loads((run / PICTURES).read_text()) != digests:
+        raise ValueError(
+            f"a resumed run keeps its faces, {str(run)!r} got others than it began with: they were prepared anew, or "
+            "lie in another folder. Begin another run"
+        )
+    write_json(run / PICTURES, digests)
 
 
 def _card(

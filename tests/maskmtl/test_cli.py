@@ -158,7 +158,7 @@ def test_an_interrupt_stops_cleanly_between_batches(prepared, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 130, err
     assert "go on with --resume" in out and "Traceback" not in err
     epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert epochs and epochs == list(range(1, len(epochs) + 1))

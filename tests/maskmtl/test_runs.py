@@ -262,7 +262,7 @@ class TestTrain:
 
     def test_stops_when_the_index_asks(self, train, runs, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr("maskmtl.runs.Runs.asked_to_stop", lambda self, run: run.name == "own")
-        assert train(tmp_path / "own") == 0
+        assert train(tmp_path / "own") == 130
         assert "go on with --resume" in capsys.readouterr().out and runs.get("own").state == "stopped"
 
     def test_does_not_need_an_index(self, train, tmp_path, monkeypatch, capsys):
@@ -271,6 +271,31 @@ class TestTrain:
         assert train(tmp_path / "own") == 0
         assert "the index of runs does not know of this run" in capsys.readouterr().err
         assert (tmp_path / "own" / "model.safetensors").is_file()
+
+    def test_leaves_nothing_when_it_is_refused(self, train, tmp_path, capsys):
+        own = tmp_path / "own"
+        assert train(own, "--encoder", "resnet18") == 2 and "sharing" in capsys.readouterr().err
+        assert not own.exists()
+        assert train(own, "--encoder", "conv3") == 0
+
+    def test_without_enough_memory(self, train, tmp_path, capsys, monkeypatch):
+        def full(*args, **settings):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        with monkeypatch.context() as small:
+            small.setattr("maskmtl.training.learning_rate", full)
+            assert train(tmp_path / "own") == 1
+        assert "smaller --batch-size" in capsys.readouterr().err
+        assert train(tmp_path / "own", "--batch-size", "8") == 0
+
+    def test_finds_its_teacher_from_elsewhere(self, train, runs, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert train("teacher") == 0 and train("own", "--teacher", "teacher") == 0
+        assert runs.get("own").config().teacher == str(tmp_path / "teacher")
+
+    def test_on_faces_that_can_not_be_written_beside(self, train, few, tmp_path, monkeypatch):
+        monkeypatch.setattr("maskmtl.training.os.access", lambda folder, mode: False)
+        assert train(tmp_path / "own") == 0 and (tmp_path / "own" / "variants").is_dir()
 
     def test_outlives_its_index(self, train, tmp_path, runs, monkeypatch, capsys):
         def gone(self, run, error=None):
@@ -286,3 +311,21 @@ def test_the_index_is_of_sqlite_with_a_log_ahead(runs):
     with sqlite3.connect(runs.folder / INDEX) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     database.close()
+
+
+def test_a_run_resumes_on_another_device(runs, few, capsys, monkeypatch):
+    """As one that comes from a machine with a GPU."""
+    run = runs.add(TINY, few, name="one")
+    runs.stop("one")
+    about = json.loads((run.folder / "run.json").read_text())
+    (run.folder / "run.json").write_text(json.dumps({**about, "device": "cuda:7"}))
+    for path in runs.folder.glob("runs.sqlite*"):  # the folder makes it anew
+        path.unlink()
+    started = []
+    monkeypatch.setattr("maskmtl.queue.start_worker", lambda runs, device, threads: started.append((device, threads)))
+    asked = ["runs", "resume", "one", "--runs", str(runs.folder)]
+    assert main(asked) == 2 and "cuda" in capsys.readouterr().err and runs.get("one").state == "stopped"
+    assert main([*asked, "--device", "cpu", "--threads", "0"]) == 2 and runs.get("one").state == "stopped"
+    assert main([*asked, "--device", "cpu", "--threads", "1"]) == 0 and started == [("cpu", 1)]
+    assert (runs.get("one").state, runs.get("one").device) == ("queued", "cpu")
+    assert json.loads((run.folder / "run.json").read_text())["device"] == "cpu"

@@ -1,3 +1,4 @@
+import os
 import tarfile
 import zipfile
 
@@ -55,6 +56,13 @@ def test_stem():
 def test_which_names_are_utkface():
     assert looks_like_utkface(["1_0_0_20170101.jpg", "61_1_20170109142408075.jpg", "x.jpg"])
     assert not looks_like_utkface(["IMG_0001.jpg", "anna.png"])
+    for name in (
+        "0_MariaCallas_35_f.jpg",
+        "10000217_1981-05-05_2009.jpg",
+        "009055_1M54.JPG",
+        "14_Aaron_Johnson_0001.jpg",
+    ):
+        assert not looks_like_utkface([name])  # of AgeDB, IMDB-WIKI, MORPH, CACD
 
 
 def test_a_folder_of_own_pictures_has_no_labels_and_asks_for_alignment(tmp_path, demo_face_paths):
@@ -145,6 +153,42 @@ def zipped(path, files):
     return path
 
 
+@pytest.mark.parametrize(
+    ("stored", "paths"),
+    [(["faces/a/anna.jpg", "faces/b/anna.jpg"], ["a/anna.jpg", "b/anna.jpg"]),
+     (["a/anna.jpg", "b/anna.jpg"], ["a/anna.jpg", "b/anna.jpg"]),
+     (["anna.jpg", "b/ben.jpg"], ["anna.jpg", "b/ben.jpg"])],
+)  # fmt: skip
+def test_an_archive_of_own_pictures(tmp_path, demo_face_paths, stored, paths):
+    with tarfile.open(tmp_path / "own.tar.gz", "w:gz") as archive:
+        for name, path in zip(stored, demo_face_paths, strict=False):
+            archive.add(path, arcname=name)
+        archive.add(demo_face_paths[0], arcname=f"{stored[0].rsplit('/', 1)[0]}/notes.txt")
+    pictures, total, aligned = read_source(tmp_path / "own.tar.gz")
+    assert (total, aligned) == (2, False)
+    assert [(p.path, dict(p.columns)) for p in pictures] == [(path, {}) for path in paths]
+
+
+def test_an_archive_without_pictures(tmp_path):
+    with tarfile.open(tmp_path / "own.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(ValueError, match="archive should hold pictures"):
+        read_source(tmp_path / "own.tar.gz")
+
+
+def test_a_name_that_is_not_utf8(tmp_path, demo_face_paths):
+    folder = os.fsencode(tmp_path) + b"/faces"
+    os.mkdir(folder)
+    with open(folder + b"/J\xf6rg.jpg", "wb") as file:
+        file.write(demo_face_paths[0].read_bytes())
+    with tarfile.open(tmp_path / "faces.tar", "w") as archive:
+        archive.add(tmp_path / "faces", arcname="faces")
+    for source in ("faces", "faces.tar"):
+        (picture,), _, _ = read_source(tmp_path / source)
+        assert picture.path == "J\\xf6rg.jpg" and picture.data == demo_face_paths[0].read_bytes()
+        assert pd.DataFrame({"path": [picture.path]})["path"].item() == picture.path
+
+
 def test_a_zip_is_read_as_its_folder_would_be(tmp_path, demo_face_paths):
     data = demo_face_paths[0].read_bytes()
     files = {"in/a.jpg": data, "__MACOSX/in/._a.jpg": b"x", "notes.txt": b"x", "../b.PNG": data}
@@ -171,6 +215,8 @@ def test_a_zip_that_can_not_be_used(tmp_path, demo_face_paths, monkeypatch):
         read_source(broken)
     with pytest.raises(ValueError, match="archive should hold pictures"):
         read_source(zipped(tmp_path / "empty.zip", {"notes.txt": b"x"}))
+    with pytest.raises(ValueError, match="at most one CSV"):
+        read_source(zipped(tmp_path / "two.zip", {"train.csv": b"path\n", "val.csv": b"path\n", "a.jpg": b"x"}))
     monkeypatch.setattr("maskmtl.sources.LARGEST", 1)
     with pytest.raises(ValueError, match=r"CSV should be readable.*larger than 1 MB"):
         read_source(zipped(tmp_path / "bomb.zip", {"faces.csv": b"path\n" + b"a.jpg\n" * 2**19}))

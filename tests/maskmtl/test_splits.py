@@ -66,6 +66,7 @@ def test_parts_by_capture_time():
     assert parts_split(faces).tolist() == ["train", "test", "test", "val", "train", "train"]
     assert parts_split(faces[["group_id"]]).isna().all()
     assert parts_split(faces.assign(captured=[None, *faces["captured"][1:]])).isna().tolist() == [True] + [False] * 5
+    assert parts_split(faces.assign(captured=float("nan"))).isna().all()  # a column of a CSV that is empty
 
 
 def test_conflicting_annotations():

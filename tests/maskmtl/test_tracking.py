@@ -37,7 +37,7 @@ def test_a_run_shows_parameters_curves_and_artefacts(run, tmp_path, capsys, monk
     assert curve[1].timestamp == found.info.end_time
     assert found.info.end_time - found.info.start_time == pytest.approx(1000 * seconds, abs=2)
     names = {file.path for file in client.list_artifacts(there)}
-    assert names == {"config.json", "metrics.jsonl", "model.json", "model.safetensors", "run.json"}
+    assert names == {"config.json", "metrics.jsonl", "model.json", "model.safetensors", "run.json", "seen.npy"}
     assert main(["runs", "export", str(run.folder), "--mlflow", uri, "--experiment", "audits", "--runs",
                  str(run.folder.parent)]) == 0  # fmt: skip
     assert there in capsys.readouterr().out  # the same one, not a second

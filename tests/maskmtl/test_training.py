@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,15 @@ def test_a_run_that_was_stopped_in_its_first_epoch_resumes_from_the_start(run, s
     train(small, tmp_path / "run", resume=True)
     whole, resumed = load_tensors(run / "last.safetensors"), load_tensors(tmp_path / "run" / "last.safetensors")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_a_run_does_not_go_on_with_other_faces(run, small, tmp_path):
+    """Prepared anew, test faces of before could be training faces now."""
+    shutil.copytree(run, tmp_path / "run")
+    other = replace(small, table=small.table.assign(split=small.table["split"].iloc[::-1].to_numpy()))
+    with pytest.raises(ValueError, match="a resumed run keeps its faces"):
+        train(other, tmp_path / "run", resume=True)
+    train(small, tmp_path / "run", resume=True)
 
 
 def test_training_lowers_the_loss_on_faces_it_sees(small, tmp_path):
