@@ -99,7 +99,8 @@ def reliability(predictions: pd.DataFrame, *, bins: int = 10) -> pd.DataFrame:
 
 def confidence(predictions: pd.DataFrame) -> np.ndarray:
     """(N,) probability of each row's answer; NaN for a task without classes."""
-    return np.array([np.nan if p is None else max(p) for p in predictions["probabilities"]], float)
+    pairs = zip(predictions["probabilities"], predictions["y_pred"], strict=True)
+    return np.array([np.nan if p is None else p[int(answer)] for p, answer in pairs], float)
 
 
 def in_words(table: pd.DataFrame, by: str) -> pd.DataFrame:

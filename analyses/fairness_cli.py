@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -120,10 +121,11 @@ def _report(args: argparse.Namespace) -> None:
     predictions = read(args.predictions, args)
     asked = questions(args, predictions)
     found = audit(predictions, **asked)
+    settings = {key: value for key, value in asked.items() if value not in (None, (), [], {})}
     data = gather(
         predictions, found, faces=args.faces or args.predictions.stem, date=args.date or date.today().isoformat(),
-        level=args.level, settings={key: value for key, value in asked.items() if value}, model=args.model,
-        files={"predictions": args.predictions}, atlas=args.atlas, explained=args.explained,
+        level=args.level, settings=settings, model=args.model, files={"predictions": args.predictions},
+        atlas=args.atlas, explained=args.explained,
     )  # fmt: skip
     write_report(data, args.out)
     print(f"report in {args.out}, the same as JSON in {args.out.with_suffix('.json').name}")
@@ -166,11 +168,14 @@ def _line(row: Any) -> str:
 
 def _compare(args: argparse.Namespace) -> int:
     from analyses.fairness.conditions import Condition
-    from analyses.fairness.models import compare_models
+    from analyses.fairness.models import common, compare_models
 
     _check_out(args.out, (".html", ".parquet", ".csv"))
     conditions = [Condition.parse(text) for text in args.fail_if]
     first, second = read(args.first, args), read(args.second, args)
+    shared = common(first, second)
+    for condition in conditions:
+        condition.check(shared.lacking)
     found = compare_models(first, second, **questions(args, first))
     broken = {condition.text: condition.holds(found) for condition in conditions}
     if args.out is not None and args.out.suffix == ".html":
@@ -182,9 +187,9 @@ def _compare(args: argparse.Namespace) -> int:
     failed = {text: rows for text, rows in broken.items() if len(rows)}
     if args.json:
         rows = {text: _records(rows) for text, rows in broken.items()}
-        print(json.dumps({"comparison": _records(found), "fail_if": rows}, indent=2))
+        print(json.dumps({"faces": asdict(shared), "comparison": _records(found), "fail_if": rows}, indent=2))
     else:
-        print(f"{found['model'].iloc[0]}\n{_in_words(found).replace(', masked minus bare', '')}")
+        print(f"{found['model'].iloc[0]}\n{shared}\n{_in_words(found).replace(', masked minus bare', '')}")
         for text, rows in broken.items():
             print(f"{'FAILED' if len(rows) else 'passed'}: {text}")
             for row in rows.itertuples():

@@ -76,7 +76,7 @@ def gate(
             Few regions tell right from wrong less often.
         fills: name -> (B, C, S, S); by default `grey` and `blurred`.
         progress: called with the steps done and all of them; may raise to stop it.
-        turn: entered for each step, for whoever shares the model.
+        turn: entered for each step, and once before them, for whoever shares the model.
 
     Raises:
         ValueError: for images, regions or fills of other shapes, or maps that are not finite.
@@ -100,9 +100,10 @@ def gate(
             return _maps(network, x, like)
 
     with _evaluating(model), torch.no_grad():
-        ways = paths(model, images)
-        copies = _copies(model, {name for task in attribution.values for name in ways[task]}, seed)
-        copies_head = _copies(model, {ways[task][-1] for task in attribution.values}, seed)
+        with turn():
+            ways = paths(model, images)
+            copies = _copies(model, {name for task in attribution.values for name in ways[task]}, seed)
+            copies_head = _copies(model, {ways[task][-1] for task in attribution.values}, seed)
         for few in batches(images):
             x, maps = images[few], attribution.rows(few)
             filled = {name: fill[few] for name, fill in fills.items()}

@@ -57,7 +57,8 @@ def audit(
             its annotations), 'age_band', or several joined by '*': their intersections. All faces come first.
         seed, replicates: of the bootstrap and the permutations.
         level: of intervals; 1 - level is that of the tests.
-        margins: metric -> the difference up to which groups count as served alike (Metric.margin otherwise).
+        margins: metric -> the difference up to which groups count as served alike, in the metric's unit (otherwise
+            Metric.margin: .05 of shares, and 1 of errors, whatever the unit of the task).
         progress: called before each model, task and mask with how many are done and all of them; may raise to stop.
 
     A row's `statistic` says what its value is of the metric:
@@ -68,13 +69,14 @@ def audit(
       mean_of_groups (each of one weight, as NIST's age evaluation); max_to_geomean (of errors, as NIST's Part 8).
 
     Intervals: Wilson's of a share, Newcombe's of a difference of shares, else percentiles of the Poisson bootstrap over
-    faces; none where there is no spread, and none of worst, range and ratio, which chance makes look worse. null_low
-    and null_high: between which the value lies at this level when faces change places between groups at random.
-    p_value: of shares Fisher's exact test, of their changes McNemar's, both mid-p; of a range its permutations; else
-    the normal law, by the larger of the bootstrap's and the permutation's standard error. p_adjusted: Holm over the
-    groups of one question for the metrics in DECLARED, else Benjamini-Hochberg over all of a statistic. detectable: the
-    difference that one such test finds with a power of 80 %. verdict: 'gap' where p_adjusted is at most 1 - level;
-    'no gap larger than <margin>' where the interval lies within the margin; else 'not enough evidence'.
+    faces; none where there is no spread, of worst, range and ratio, which chance makes look worse, and of gaps of the
+    calibration error, to which chance adds more in smaller groups. null_low and null_high: between which the value lies
+    at this level when faces change places between groups at random. p_value: of shares Fisher's exact test, of their
+    changes McNemar's, both mid-p; of a range its permutations; else the normal law, by the larger of the bootstrap's
+    and the permutation's standard error. p_adjusted: Holm over the groups of one question for the metrics in DECLARED,
+    else Benjamini-Hochberg over all of a statistic. detectable: the difference that one such test finds with a power of
+    80 %. verdict: 'gap' where p_adjusted is at most 1 - level; 'no gap larger than <margin>' where the interval lies
+    within the margin; else 'not enough evidence'.
 
     Where groups are a task's own classes there is no macro F1 of it: each holds one class alone, and the others that it
     is taken for would count as classes that are never found.
@@ -86,10 +88,23 @@ def audit(
         ValueError: for a missing column, two rows of one face, task and mask, answers that are not finite, a grouping
             that is unknown or not constant, a margin of no metric.
     """
-    check_level(level)
-    if replicates < 1:
-        raise ValueError(f"replicates should be at least 1, got {replicates}")
     settings = Settings(seed, replicates, level, dict(margins or {}))
+    found = figures(predictions, by, settings, progress)
+    if unknown := settings.margins.keys() - set(found["metric"]):
+        raise ValueError(f"margins should be of metrics {sorted(set(found['metric']))}, got {min(unknown)!r}")
+    return found
+
+
+def figures(
+    predictions: pd.DataFrame,
+    by: Sequence[str],
+    settings: Settings,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> pd.DataFrame:
+    """What `audit` returns and raises, but margins may be of metrics that these predictions do not have."""
+    check_level(settings.level)
+    if settings.replicates < 1:
+        raise ValueError(f"replicates should be at least 1, got {settings.replicates}")
     models = predictions["model"].unique() if "model" in predictions else [""]
     parts: list[Columns] = []
     try:
@@ -100,10 +115,7 @@ def audit(
             parts += [{"model": model, **part} for part in _of_model(own, by, settings, steps)]
     finally:
         permutations.cache_clear()
-    found = _judged(_joined(parts), level)
-    if unknown := settings.margins.keys() - set(found["metric"]):
-        raise ValueError(f"margins should be of metrics {sorted(set(found['metric']))}, got {min(unknown)!r}")
-    return found[list(COLUMNS)]
+    return _judged(_joined(parts), settings.level)[list(COLUMNS)]
 
 
 def _of_model(
@@ -155,7 +167,7 @@ def _of_grouping(block: Block, grouping: Grouping, settings: Settings) -> Iterat
         order = np.argsort(at, kind="stable")
         at, rows = at[order], rows[order]
     sizes = np.bincount(at + 1, minlength=len(grouping.groups) + 1)
-    parts = [(grouping.groups, rows[sizes[0] :], sizes[1:])]
+    parts = [(grouping.groups, rows[sizes[0] :], sizes[1:])] if grouping.groups else []
     if (grouping.at < 0).any():
         parts.append(((UNLABELLED,), rows[: sizes[0]], sizes[:1]))
     for names, of_part, of_sizes in parts:
@@ -177,10 +189,11 @@ def _judged(rows: pd.DataFrame, level: float) -> pd.DataFrame:
     """The rows with adjusted p-values, their family, and the verdicts."""
     tested = rows["p_value"].notna()
     declared = rows["metric"].isin(DECLARED)
+    sizes = rows.groupby([*QUESTION, "metric"])["group"].transform("size")
     rows["family"] = np.where(tested, np.where(declared, "declared", "exploratory"), "")
     for _, question in rows[tested & declared].groupby([*QUESTION, "metric"], sort=False):
         # with two groups, one's gap is the other's: a single test
-        mirrored = len(question) == 2 and question["statistic"].iloc[0] in ("gap", "change_gap")
+        mirrored = sizes[question.index[0]] == 2 and question["statistic"].iloc[0] in ("gap", "change_gap")
         rows.loc[question.index, "p_adjusted"] = (
             question["p_value"] if mirrored else significance.holm(question["p_value"])
         )

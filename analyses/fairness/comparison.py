@@ -98,12 +98,13 @@ class Compared:
         gap = value - measure(others)
         gap_drawn = drawn - measure(self.drawn.sum(axis=0) - self.drawn)
         gap_mixed = mixed - measure(total - self.mixed)
-        of_gap = {"value": gap, **self._interval(gap, gap_drawn, np.minimum(n, n_others)), **self._band(gap_mixed)}
-        of_gap |= self._tested(gap, gap_drawn, gap_mixed)
+        of_gap = {"value": gap, **self._band(gap_mixed), **self._tested(gap, gap_drawn, gap_mixed)}
+        if not metric.inflated:  # what chance adds to each of the two depends on the unknown truth
+            of_gap |= self._interval(gap, gap_drawn, np.minimum(n, n_others), metric)
         of_gap |= {} if cells is None else self._gap_shares(cells)
         yield self._part("change_gap" if self.block.change else "gap", of_gap, n, n_others)
         if not self.block.change:
-            yield from self._summary(metric.better, value, drawn, mixed, n)
+            yield from self._summary(metric, value, drawn, mixed, n)
 
     def _own_shares(self, cells: Cells) -> Columns:
         """What is sharper for a share: its score interval; of a change its paired interval and exact test."""
@@ -138,7 +139,7 @@ class Compared:
         return [tuple(of_group) for of_group in np.round(counts).astype(int).tolist()]
 
     def _summary(
-        self, better: str, value: Floats, drawn: Floats, mixed: Floats, n: NDArray[np.integer]
+        self, metric: Metric, value: Floats, drawn: Floats, mixed: Floats, n: NDArray[np.integer]
     ) -> Iterator[Columns]:
         """Of the groups that are large enough, where there are two of them."""
         enough = np.flatnonzero((n >= FEW) & ~np.isnan(value))
@@ -146,20 +147,21 @@ class Compared:
             return
         value, drawn, mixed, n = value[enough], drawn[enough], mixed[enough], n[enough]
         names, total = [self.names[group] for group in enough], n.sum()
-        bad = {"higher": -value, "lower": value, "zero": np.abs(value)}[better]
+        bad = {"higher": -value, "lower": value, "zero": np.abs(value)}[metric.better]
         worst, best = int(bad.argmax()), int(bad.argmin())
         yield {"statistic": "worst", "group": names[worst], "value": value[worst], "n": n[worst]}
-        ends = f"{names[worst]} to {names[best]}"
+        first, last = (int(value.argmin()), int(value.argmax())) if metric.better == "zero" else (worst, best)
+        ends = f"{names[first]} to {names[last]}"
         yield self._range(ends, float(np.ptp(value)), np.ptp(mixed, axis=0), np.ptp(drawn, axis=0), total)
         mean = value.mean(keepdims=True)
-        bounds = self._interval(mean, drawn.mean(axis=0)[None], n.min(keepdims=True))
+        bounds = self._interval(mean, drawn.mean(axis=0)[None], n.min(keepdims=True), metric)
         yield {"statistic": "mean_of_groups", "group": "all groups", "value": mean, "n": n.sum(keepdims=True), **bounds}
-        if better == "zero":
+        if metric.better == "zero":
             return
         if value.max() > 0:
             ends = f"{names[int(value.argmin())]} to {names[int(value.argmax())]}"
             yield {"statistic": "ratio", "group": ends, "value": value.min() / value.max(), "n": total}
-        wrong = 1 - value if better == "higher" else value
+        wrong = 1 - value if metric.better == "higher" else value
         if (wrong > 0).all():
             ratio = wrong.max() / np.exp(np.log(wrong).mean())
             yield {"statistic": "max_to_geomean", "group": names[worst], "value": ratio, "n": total}
@@ -217,7 +219,7 @@ class Compared:
             ends.append((part[max(int(low) - 1, 0)], part[int(high)]) if int(high) < len(part) else (np.nan, np.nan))
         return self._part("value", {"value": value, **self._bounds(ends)}, n)
 
-    def _interval(self, value: Floats, drawn: Floats, n: NDArray[np.integer], metric: Metric | None = None) -> Columns:
+    def _interval(self, value: Floats, drawn: Floats, n: NDArray[np.integer], metric: Metric) -> Columns:
         """Percentiles, farther out in small groups by Student's law (expanded percentile interval, Hesterberg 2015).
 
         Without the bootstrap's bias where chance adds to the metric.
@@ -227,7 +229,7 @@ class Compared:
         n = np.maximum(n, 2)
         tail = norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf((1 + self.settings.level) / 2, n - 1))
         low, high = _quantiles(drawn, np.stack([tail, 1 - tail], axis=1))
-        if metric is not None and metric.inflated:
+        if metric.inflated:
             shift = _moments(drawn)[0] - value
             low, high = low - shift, high - shift
             low, high = (bound if self.block.change else np.maximum(bound, 0) for bound in (low, high))

@@ -2,6 +2,7 @@
 
 import operator
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -46,6 +47,12 @@ class Condition:
         of, bound = _STATISTICS[found["of"]], float(found["bound"])
         by = found["by"] or ("all" if of == "change" else None)
         return cls(text.strip(), of, found["metric"], found["task"], by, found["mask"], found["sign"], bound)
+
+    def check(self, lacking: Iterable[tuple[str, str]]) -> None:
+        """ValueError where it is about one of these, (task, mask), which the second model lacks."""
+        for task, mask in lacking:
+            if task == self.task and self.mask in (None, mask):
+                raise ValueError(f"condition {self.text!r} is about {task!r} under {mask!r} too, which B lacks")
 
     def holds(self, comparison: pd.DataFrame) -> pd.DataFrame:
         """The rows of `compare_models` of which it is true; ValueError when it is about none of them."""

@@ -1,6 +1,6 @@
 """One row per model, task, mask, group and metric, with its interval and n."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,24 +18,46 @@ Metric = tuple[str, float, tuple[float, float], int]  # name, value, interval, n
 def group_labels(faces_table: pd.DataFrame, by: str) -> pd.Series:
     """The group of each face as an ordered category, named.
 
-    `by` is a class task of TASKS, 'age_band', or any other column of the table; no annotation is 'unlabelled'.
+    `by` is a class task of TASKS (values are indices or names of its classes, or other words, which are groups as they
+    are), any other column of the table, or 'age_band', which is made of 'age' where the table has no such column. No
+    annotation is 'unlabelled'.
+
+    Raises:
+        ValueError: for a column that the table lacks, numbers that are no class index, or ages that are no numbers.
     """
-    column = "age" if by == "age_band" else by
+    column = "age" if by == "age_band" and by not in faces_table else by
     if column not in faces_table or by in COLUMNS:
         usable = sorted(set(faces_table).difference(COLUMNS))
         raise ValueError(f"by should be 'age_band' or one of the faces table's columns {usable}, got {by!r}")
-    values = faces_table[column]
-    if by == "age_band":
-        labels, order = age_band(values), list(AGE_BANDS)
-    elif by in TASKS and isinstance(target := TASKS[by].target, Classes):
-        order = list(target.names)
-        if not values.dropna().isin(range(len(order))).all():
-            raise ValueError(f"{by} should hold class indices 0..{len(order) - 1}, got {list(values.unique())}")
-        labels = values.map(dict(enumerate(order))).fillna(UNLABELLED)
+    values, target = faces_table[column], TASKS[by].target if by in TASKS else None
+    if column != by:
+        labels, order = age_band(_years(values)), list(AGE_BANDS)
+    elif isinstance(target, Classes) and (names := _class_names(values, target.names)) is not None:
+        labels, order = names.fillna(UNLABELLED), list(target.names)
     else:
         labels = values.map(str, na_action="ignore").astype(object).fillna(UNLABELLED)
         order = sorted(set(labels) - {UNLABELLED})
     return pd.Series(pd.Categorical(labels, [*order, UNLABELLED], ordered=True), faces_table.index, name=by)
+
+
+def _years(values: pd.Series) -> pd.Series:
+    years = pd.to_numeric(values, errors="coerce")
+    if (words := values[years.isna() & values.notna()]).size:
+        raise ValueError(f"age should hold years for 'age_band', got {words.iloc[0]!r}: group by 'age' instead")
+    return years
+
+
+def _class_names(values: pd.Series, names: Sequence[str]) -> pd.Series | None:
+    """Of classes by index, or by name in any case of letters; None for other words."""
+    values = values.astype(object)
+    known = values.dropna()
+    if known.isin(range(len(names))).all():
+        return values.map(dict(enumerate(names)))
+    if not known.map(lambda value: isinstance(value, str)).all():
+        raise ValueError(f"{values.name} should hold class indices 0..{len(names) - 1}, got {list(values.unique())}")
+    words = values.map(lambda word: word.strip().casefold(), na_action="ignore")
+    of_word = {name.casefold(): name for name in names}
+    return words.map(of_word) if words.dropna().isin(of_word.keys()).all() else None
 
 
 def check_finite(predictions: pd.DataFrame) -> None:

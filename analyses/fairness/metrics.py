@@ -49,10 +49,15 @@ def confusion_cells(sample: Sample) -> Floats:
     return _one_hot(sample.y_true * sample.n_classes + sample.y_pred, sample.n_classes**2)
 
 
+def of_answers(probabilities: Floats, y_pred: ArrayLike) -> Floats:
+    """(N,) the probability of each answer, of probabilities (N, K) and class indices (N,)."""
+    return probabilities[np.arange(len(probabilities)), np.asarray(y_pred, dtype=int)]
+
+
 def confidence_bins(sample: Sample) -> Floats:
     """(N, 1 + BINS): one, and by how much the confidence of the prediction exceeds its being right, in its bin."""
     assert sample.probabilities is not None
-    confidence = sample.probabilities.max(axis=1)
+    confidence = of_answers(sample.probabilities, sample.y_pred)
     found = np.zeros((len(confidence), 1 + BINS), np.float32)
     found[:, 0] = 1
     bins = np.minimum(confidence * BINS, BINS - 1).astype(int)

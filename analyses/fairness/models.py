@@ -1,12 +1,14 @@
 """Two models on the same faces: what the second changes, in pairs, for each group."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analyses.fairness.audit import COLUMNS, audit
 from analyses.fairness.samples import check_columns, first_draw
-from analyses.fairness.tables import BARE
+from analyses.fairness.tables import BARE, probability_matrix
 
 SECOND = "second"
 OF_GROUPINGS = ("worst", "range")  # whose difference is told without a test: the groups may be others
@@ -27,14 +29,16 @@ def compare_models(
     Both are predictions tables of one model each; faces, tasks and masks that both have are compared. `statistic` is
     change (second minus first, tested in pairs as a mask's change is), change_gap (the group's change minus the
     others'), worst and range (their differences; no interval, since the worst group may be another one), and value for
-    flips (share of answers that are another class) and drift. Groupings are those of `first`.
+    flips (share of answers that are another class) and drift. Groupings are those of `first`. Classes that both name
+    (`attrs["classes"]`) are the same where their names are. What one of them lacks is not compared: see `common`.
 
     Raises:
         ValueError: where nothing is in common, annotations differ, a table mixes models, or as `audit`.
     """
     names = [_name(table) for table in (first, second)]
     names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)] if names[0] == names[1] else names
-    keys, classes = ["face_id", "task", "mask"], first.attrs.get("classes", {})
+    first, second = _with_common_classes(first, second)
+    keys, classes = ["face_id", "task", "mask"], second.attrs.get("classes", {}) | first.attrs.get("classes", {})
     first, second = (first_draw(table.assign(mask=table.get("mask", BARE))) for table in (first, second))
     own = [*keys, "y_true", "y_pred", *(["probabilities"] if "probabilities" in second else [])]
     both = first[keys].merge(second[keys])
@@ -57,12 +61,67 @@ def compare_models(
     return pd.concat(parts, ignore_index=True).assign(model=f"{names[1]} − {names[0]}")[list(COLUMNS)]
 
 
+@dataclass(frozen=True)
+class Common:
+    """How many faces of two predictions tables are compared, and which (task, mask) of the first the second lacks."""
+
+    n: int
+    n_first: int
+    n_second: int
+    lacking: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        tasks = list(dict.fromkeys(task for task, _ in self.lacking))
+        masks = [", ".join(mask for of, mask in self.lacking if of == task) for task in tasks]
+        missing = "; ".join(f"{task} under {of_task}" for task, of_task in zip(tasks, masks, strict=True))
+        counts = f"compared {self.n:,} of {self.n_first:,} and {self.n_second:,} faces"
+        return counts + (f"; B lacks {missing}" if missing else "")
+
+
+def common(first: pd.DataFrame, second: pd.DataFrame) -> Common:
+    """Of the tables of `compare_models`."""
+    tables = [table.assign(mask=table.get("mask", BARE)) for table in (first, second)]
+    faces = [set(table["face_id"]) for table in tables]
+    cells = [table[["task", "mask"]].drop_duplicates().astype(str) for table in tables]
+    there = set(cells[1].itertuples(index=False, name=None))
+    lacking = tuple(cell for cell in cells[0].itertuples(index=False, name=None) if cell not in there)
+    return Common(len(faces[0] & faces[1]), len(faces[0]), len(faces[1]), lacking)
+
+
 def _name(table: pd.DataFrame) -> str:
     check_columns(table)
     names = table["model"].unique() if "model" in table else ["model"]
     if len(names) > 1:
         raise ValueError(f"each table should hold one model's predictions, got {sorted(map(str, names))}")
     return str(names[0]) if len(names) else "model"
+
+
+def _with_common_classes(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both with the classes of either, by name, in the order of the first, where each names those of a task."""
+    theirs = [table.attrs.get("classes", {}) for table in (first, second)]
+    differ = [task for task in theirs[0] if task in theirs[1] and list(theirs[0][task]) != list(theirs[1][task])]
+    for task in differ:
+        names = list(dict.fromkeys([*theirs[0][task], *theirs[1][task]]))
+        first, second = _recoded(first, task, theirs[0][task], names), _recoded(second, task, theirs[1][task], names)
+    return first, second
+
+
+def _recoded(table: pd.DataFrame, task: str, own: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
+    """With the answers of a task as indices of `names`, which hold its own classes, and 0 for the others."""
+    at, rows = np.array([names.index(name) for name in own]), (table["task"] == task).to_numpy()
+    found = {}
+    for column in ("y_true", "y_pred"):
+        found[column] = table[column].to_numpy(float).copy()
+        known = rows & ~np.isnan(found[column])
+        found[column][known] = at[found[column][known].astype(int)]
+    if "probabilities" in table and (given := rows & table["probabilities"].notna().to_numpy()).any():
+        wide = np.zeros((int(given.sum()), len(names)))
+        wide[:, at] = probability_matrix(table.loc[given, "probabilities"])
+        found["probabilities"] = table["probabilities"].astype(object).to_numpy(copy=True)
+        found["probabilities"][given] = pd.Series(list(wide)).to_numpy()
+    recoded = table.assign(**found)
+    recoded.attrs["classes"] = {**table.attrs["classes"], task: list(names)}
+    return recoded
 
 
 def _with_common_probabilities(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -97,4 +156,6 @@ def _of_groupings(rows: pd.DataFrame) -> pd.DataFrame:
     same = pairs["group"] == pairs["group_first"]
     group = pairs["group"].where(same, pairs["group_first"] + " → " + pairs["group"])
     empty = dict.fromkeys(["null_low", "null_high", "p_value", "p_adjusted"], float("nan"))
-    return pairs.assign(value=pairs["value"] - pairs["value_first"], group=group, family="", verdict="", **empty)
+    size = (pairs["statistic"] == "worst") & (pairs["better"] == "zero")
+    second, first = (pairs[name].where(~size, pairs[name].abs()) for name in ("value", "value_first"))
+    return pairs.assign(value=second - first, group=group, family="", verdict="", **empty)

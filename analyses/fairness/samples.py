@@ -110,7 +110,7 @@ class Predictions:
         return Grouping(name, tuple(names), at)
 
     def _labels(self, name: str) -> pd.Series:
-        column = "age" if name == "age_band" else name
+        column = "age" if name == "age_band" and name not in {*self.tasks, *self._table} else name
         if column in self.tasks:
             rows = self._task == self.tasks.index(column)
             values = pd.Series(self._scatter(self._at[rows], self._table["y_true"].to_numpy(float)[rows]))
@@ -146,11 +146,16 @@ def first_draw(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual_groupings(table: pd.DataFrame) -> list[str]:
-    """Those of ethnicity, gender and age_band that a predictions table has annotations of, and ethnicity*gender."""
-    annotated = set(table.loc[table["y_true"].notna(), "task"].unique()) | set(table).difference(_OWN)
+    """Those of ethnicity, gender and age_band that a predictions table has annotations of, and ethnicity*gender.
+
+    age_band is a column or task of that name, or made of ages in years.
+    """
+    tasks = set(table.loc[table["y_true"].notna(), "task"].unique())
+    annotated = tasks | set(table).difference(_OWN)
+    years = "age" in tasks or ("age" in table and pd.api.types.is_numeric_dtype(table["age"]))
     found = [name for name in ("ethnicity", "gender") if name in annotated]
     both = ["ethnicity*gender"] if len(found) == 2 else []
-    return [*found, *(["age_band"] if "age" in annotated else []), *both]
+    return [*found, *(["age_band"] if years or "age_band" in annotated else []), *both]
 
 
 def _codes(values: ArrayLike, sort: bool = False) -> tuple[NDArray[np.int32], pd.Index]:

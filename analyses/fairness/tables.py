@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from analyses.fairness.metrics import of_answers
 from maskmtl.tasks import TASKS, Classes
 
 NAMES = ("face_id", "task", "mask", "model", "y_true", "y_pred", "probabilities")
@@ -50,17 +51,19 @@ def read_predictions(
             with commas between, in the order of the classes, or one of numbers: those of the second of two classes.
         task: of a table without such a column.
         classes: names of that task's classes, in their order; without them a task that TASKS does not know, has no
-            probabilities and no names among its answers is one of numbers.
+            probabilities and no names or truth values among its answers is one of numbers, which should not all be 0
+            or 1.
 
     Without face_id a row is a face and its number the id; without mask faces are bare; without model it is the file's
     name. y_true and y_pred may be names of classes: of a task in TASKS in any case of letters and its order there, else
-    in sorted order, or that of a wide table's columns. `attrs["classes"]` has the names: {task: [names]}. face_id,
-    mask, task and model are categories, and probabilities Arrow lists (see `probability_matrix`), so that ten million
-    rows fit into memory.
+    in sorted order, or that of a wide table's columns. `attrs["classes"]` has the names: {task: [names]};
+    `attrs["names_model"]` is False where model is the file's name. face_id, mask, task and model are categories, and
+    probabilities Arrow lists (see `probability_matrix`), so that ten million rows fit into memory.
 
     Raises:
         ValueError: for a file that can't be read, columns that are missing or stand twice, class names that are
-            unknown, answers that are not finite, or probabilities that don't add up to 1 within OFF_ONE.
+            unknown, numbers that may be of classes or not, answers that are not finite, or probabilities that don't
+            add up to 1 within OFF_ONE or mostly are highest for another class than the answer.
     """
     path, mapping = Path(path), dict(columns or {})
     if unknown := [name for name in mapping if name not in NAMES]:
@@ -80,6 +83,7 @@ def read_predictions(
         raise ValueError(f"task should be given, since {path.name} has no column 'task', only {list(frame)}")
     if "face_id" not in frame:
         frame["face_id"] = pd.Series(np.arange(len(frame)).astype(str), dtype="category")
+    names_model = "model" in frame
     frame = frame.assign(**{name: frame.get(name, one) for name, one in (("mask", BARE), ("model", path.stem))})
     if tasks:
         frame, named = _long(frame, tasks)
@@ -95,7 +99,7 @@ def read_predictions(
     _check_probabilities(frame, of_task)
     first = [name for name in ("face_id", "split", "mask", "task", *NAMES[4:], "model") if name in frame]
     frame = frame[[*first, *(name for name in frame if name not in first)]]
-    frame.attrs["classes"] = of_task
+    frame.attrs |= {"classes": of_task, "names_model": names_model}
     return frame
 
 
@@ -202,7 +206,7 @@ def _long(frame: pd.DataFrame, tasks: Sequence[str]) -> tuple[pd.DataFrame, dict
                     raise ValueError(f"{task}_p_<class> should be columns of {known}, got {classes[task]}")
                 classes[task] = known
         in_order = [f"{task}_p_{name}" for name in classes.get(task, ())]
-        y = {name: frame[f"{task}_{name[2:]}"] for name in ("y_true", "y_pred")}
+        y = {name: _worded(frame[f"{task}_{name[2:]}"]) for name in ("y_true", "y_pred")}
         parts.append(kept.assign(task=task, **y, probabilities=_lists(frame, in_order)))
     return pd.concat(parts, ignore_index=True), classes
 
@@ -248,13 +252,14 @@ def _decode(frame: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> dict[s
 
     `classes` are the names that a wide table's columns give.
     """
-    given = {name: frame[name] for name in ("y_true", "y_pred")}
+    given = {name: _worded(frame[name]) for name in ("y_true", "y_pred")}
     numbers = {
         name: pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan).copy()
         for name, values in given.items()
     }
     words = {name: np.isnan(numbers[name]) & values.notna().to_numpy() for name, values in given.items()}
     found: dict[str, list[str]] = {}
+    without = frame["probabilities"].isna().to_numpy()
     for task, at in frame.groupby("task", sort=False).indices.items():
         task, names = str(task), _class_names(str(task)) or classes.get(str(task))
         worded = [name for name in given if words[name][at].any()]
@@ -266,9 +271,18 @@ def _decode(frame: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> dict[s
                 raise ValueError(f"y_true and y_pred of {task!r} should be all numbers or all class names, got both")
             names = sorted(set().union(*(given[name].iloc[at].dropna().astype(str) for name in given)))
         if names is None:
+            labels = numbers["y_true"][at]
+            known = labels[~np.isnan(labels)]
+            if task not in TASKS and known.size and np.isin(known, (0, 1)).all() and without[at].all():
+                raise ValueError(
+                    f"y_true of {task!r} should not be 0 or 1 alone: name the classes (--classes no,yes) where the "
+                    "table has this task only, else put their names in place of numbers, or give probabilities"
+                )
             continue
         found[task] = list(names)
         index = {str(name).casefold() if task in TASKS else str(name): i for i, name in enumerate(names)}
+        if task not in TASKS and len(names) == 2:
+            index = {"False": 0, "True": 1} | index
         for name in worded:
             rows = at[words[name][at]]
             texts = given[name].iloc[rows].astype(str).astype("category")
@@ -287,6 +301,11 @@ def _decode(frame: pd.DataFrame, classes: Mapping[str, Sequence[str]]) -> dict[s
             raise ValueError(f"{name} should be {what} in {int(wrong.sum())} rows, the first of face {face!r}")
         frame[name] = numbers[name]
     return found
+
+
+def _worded(values: pd.Series) -> pd.Series:
+    """Truth values as the words 'False' and 'True'; all others as they are."""
+    return values.map(str, na_action="ignore") if pd.api.types.infer_dtype(values) == "boolean" else values
 
 
 def _check_indices(values: NDArray[np.float64], name: str, task: str, n_classes: int) -> None:
@@ -319,3 +338,9 @@ def _check_probabilities(frame: pd.DataFrame, classes: Mapping[str, Sequence[str
             )
         for name in ("y_true", "y_pred"):
             _check_indices(frame[name].to_numpy()[at], name, task, n_classes)
+        others = matrix.max(axis=1) > of_answers(matrix, frame["y_pred"].to_numpy()[at])
+        if others.mean() > 0.5:
+            raise ValueError(
+                f"probabilities should be in the order of the classes {list(classes.get(task, range(n_classes)))}, got "
+                f"another class than the answer of {task!r} as the most probable in {others.mean():.0%} of its rows"
+            )

@@ -45,7 +45,7 @@ def _conditions(conditions: Mapping[str, pd.DataFrame]) -> Html:
 
 def _where(found: pd.DataFrame) -> str:
     return "; ".join(
-        f"{row.task}, {under(row.mask)}, {row.group}: {scale(row.task, row.metric).difference(row.value)} (n {row.n:,})"
+        f"{row.task}, {under(row.mask)}, {row.group}: {scale(row.task, row.metric).cell(row, signed=True)}, n {row.n:,}"
         for row in found.itertuples()
     )
 
@@ -88,4 +88,5 @@ def _groups(rows: pd.DataFrame, task: str, by: str) -> Iterator[Html]:
     yield table(f"{title}, by {grouping_name(by)}", head, body, heads=2)
     for row in rows[rows["statistic"].isin(["worst", "range"])].itertuples():
         name = {"worst": "Worst group", "range": "Range over groups"}[row.statistic]
-        yield tag("p", f"{name}, {under(row.mask)}: {of.difference(row.value)} ({row.group}); no interval, no test.")
+        figure = f"{of.difference(row.value)} ({row.group}, n {row.n:,})"
+        yield tag("p", f"{name}, {under(row.mask)}: {figure}; no interval, no test.")

@@ -39,6 +39,7 @@ def _atlas(data: ReportData) -> Iterator[Html]:
     )
     for task, mean in atlas.mean.items():
         scale, rows = float(np.abs(mean).max()), []
+        labelled = sum(n for group, n in zip(atlas.groups, atlas.n, strict=True) if group != UNLABELLED)
         for g, group in enumerate(atlas.groups):
             pictures = [
                 tag("img", src=map_picture(mean[g, m], scale), width=96, height=96,
@@ -46,7 +47,7 @@ def _atlas(data: ReportData) -> Iterator[Html]:
                 for m, mask in enumerate(atlas.masks)
             ]  # fmt: skip
             changed = [_percent(found[task, group, mask]) for mask in atlas.masks[1:]]
-            tested = len(atlas.groups) > 1 and group != UNLABELLED and atlas.n[g] >= FEW
+            tested = group != UNLABELLED and min(atlas.n[g], labelled - atlas.n[g]) >= FEW
             apart = atlas.group_difference(task, group, atlas.masks[0]).found().mean() if tested else np.nan
             rows.append((group, f"{atlas.n[g]:,}", *pictures, *changed, _percent(apart)))
         shown = [*map(mask_name, atlas.masks), *(f"changed, {mask_name(mask)}" for mask in atlas.masks[1:])]

@@ -10,7 +10,7 @@ import pandas as pd
 from analyses.fairness.audit import GAP, QUESTION, UNCLEAR, select
 from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL
-from analyses.report.words import UNITS, Scale, capital, count, grouping_name, metric_name, scale, under
+from analyses.report.words import DASH, UNITS, Scale, capital, count, grouping_name, metric_name, scale, under
 from maskmtl.metrics import UNLABELLED
 from maskmtl.tasks import TASKS
 
@@ -81,8 +81,8 @@ def _finding(row: Any, audit: pd.DataFrame, units: Mapping[str, str]) -> Finding
 def _tests(row: Any, audit: pd.DataFrame) -> int:
     """How many tests the p of a row is adjusted for."""
     keys = [*QUESTION, "metric"] if row.family == "declared" else ["model", "statistic", "family"]
-    tested = select(audit, **{name: getattr(row, name) for name in keys})["p_value"].notna().sum()
-    return int(1 if row.family == "declared" and tested == 2 else tested)
+    asked = select(audit, **{name: getattr(row, name) for name in keys})
+    return 1 if row.family == "declared" and len(asked) == 2 else int(asked["p_value"].notna().sum())
 
 
 def _evidence(family: str, tests: int) -> str:
@@ -103,7 +103,8 @@ def faces_of(by: str, group: str, tasks: set[str]) -> str:
 
 def _told(row: Any, own: Any, of: Scale, audit: pd.DataFrame) -> str:
     faces = faces_of(row.by, row.group, {*TASKS, *audit["task"]})
-    n, size = f"n {row.n:,}", f"{of.size(row.value)} ({of.sizes(row.ci_low, row.ci_high)})"
+    n, interval = f"n {row.n:,}", of.sizes(row.value, row.ci_low, row.ci_high)
+    size = of.size(row.value) if interval == DASH else f"{of.size(row.value)} ({interval})"
     if row.statistic == "change_gap":
         change = f"{of.difference(own.value)} ({of.interval(own.ci_low, own.ci_high, signed=True)}, {n})"
         end = f"{size} {'below' if row.value < 0 else 'above'} its change for all others."

@@ -85,10 +85,11 @@ def over_groups(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> Iter
         of = scale(str(spread.task), str(spread.metric), units)
         parts = [f"{capital(under(str(mask)))}: "]
         if "worst" in found:
-            parts.append(f"worst {found['worst'].group} with {of.value(found['worst'].value)}; ")
+            worst = found["worst"]
+            parts.append(f"worst {worst.group} with {of.value(worst.value)} (n {worst.n:,}); ")
         parts.append(
-            f"range {of.size(spread.value)} ({spread.group}), by chance up to {of.size(spread.null_high)}, "
-            f"p {p_value(spread.p_adjusted)}: {verdict(spread, of)}"
+            f"range {of.size(spread.value)} ({spread.group}, n {spread.n:,}), "
+            f"by chance up to {of.size(spread.null_high)}, p {p_value(spread.p_adjusted)}: {verdict(spread, of)}"
         )
         if "ratio" in found:
             parts.append(f"; ratio {found['ratio'].value:.2f}")

@@ -43,16 +43,29 @@ def gather(
         atlas, explained: folders of `maskmtl atlas` and `maskmtl explain`.
 
     Raises:
-        ValueError: for a folder that does not hold what it should, or as `ReportData`.
+        ValueError: for a folder that does not hold what it should, or is of another model than predictions that name
+            theirs, or as `ReportData`.
     """
     names = sorted(map(str, audit["model"].unique())) or [""]
     folder = model or MODELS / names[0]
     if model is not None and not (folder / CARD).is_file():
         raise ValueError(f"model should be a folder with {CARD}, got {str(model)!r}")
     card = folder / CARD if names[0] and (folder / CARD).is_file() else None
+    mean_maps = AtlasResult.load(atlas) if atlas else None
+    regions = Explanation.load(explained) if explained else None
+    if predictions.attrs.get("names_model", True):
+        theirs = {
+            "model": model and model.resolve().name,
+            "atlas": mean_maps and mean_maps.about.get("model"),
+            "explained": regions and regions.about.get("model"),
+        }
+        for what, name in theirs.items():
+            if name and name != names[0]:
+                raise ValueError(f"{what} should be of the model of the predictions, {names[0]!r}, got {name!r}")
     hashed = dict(files or {}) | ({"weights": folder / WEIGHTS} if card and (folder / WEIGHTS).is_file() else {})
     split = list(map(str, predictions["split"].dropna().unique())) if "split" in predictions else []
-    heads = coupling(predictions, seed=(settings or {}).get("seed", 0), level=level)
+    asked = {name: value for name, value in (settings or {}).items() if name in ("seed", "replicates", "margins")}
+    heads = coupling(predictions, level=level, **asked)
     return ReportData(
         predictions,
         audit,
@@ -64,8 +77,8 @@ def gather(
         versions={"maskmtl": __version__, "python": platform.python_version(), **_versions()},
         hashes={name: sha256(path) for name, path in hashed.items()},
         card=json.loads(card.read_text(encoding="utf-8")) if card else None,
-        atlas=AtlasResult.load(atlas) if atlas else None,
-        leakage=Explanation.load(explained).leakage() if explained else None,
+        atlas=mean_maps,
+        leakage=regions.leakage() if regions else None,
         coupling=heads if len(heads) else None,
     )
 

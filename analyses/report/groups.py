@@ -5,8 +5,9 @@ from math import isnan
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analyses.fairness.audit import GAP
+from analyses.fairness.audit import GAP, select
 from analyses.fairness.coupling import WRONG
 from analyses.fairness.groups import FEW
 from analyses.fairness.metrics import DECLARED
@@ -166,21 +167,28 @@ def _over_groups(data: ReportData, task: str, by: str, metric: str) -> Html:
             found = {row.statistic: row for row in own[own["mask"] == mask].itertuples()}
             if (span := found.get("range")) is None:
                 continue
-            worst, mean = found.get("worst"), found.get("mean_of_groups")
+            worst, mean = _worst(own[own["mask"] == mask], of), found.get("mean_of_groups")
             ratio, largest = (found[key].value if key in found else np.nan for key in ("ratio", "max_to_geomean"))
             rows.append((
-                metric_name(name), mask_name(mask), f"{worst.group}, {of.value(worst.value)}" if worst else DASH,
-                f"{of.size(span.value)}, {span.group}", of.size(span.null_high), p_value(span.p_adjusted),
-                verdict(span, of), *(DASH if isnan(value) else f"{value:.2f}" for value in (ratio, largest)),
+                metric_name(name), mask_name(mask), f"{span.n:,}", worst, f"{of.size(span.value)}, {span.group}",
+                of.size(span.null_high), p_value(span.p_adjusted), verdict(span, of),
+                *(DASH if isnan(value) else f"{value:.2f}" for value in (ratio, largest)),
                 of.cell(mean) if mean else DASH,
             ))  # fmt: skip
     if not rows:
         return Html()
     head = [
-        "metric", "faces", "worst group", "range, worst to best", "range by chance, up to", "adjusted p", "verdict",
-        "ratio", "largest over mean error", "mean of groups",
+        "metric", "faces", "n", "worst group", "range, worst to best", "range by chance, up to", "adjusted p",
+        "verdict", "ratio", "largest over mean error", "mean of groups",
     ]  # fmt: skip
     return table(f"{task} by {grouping_name(by)}, over all groups of {FEW} faces or more", head, rows, heads=2)
+
+
+def _worst(rows: pd.DataFrame, of: Scale) -> str:
+    """The worst group with its own figure, interval and n."""
+    worst = set(rows.loc[rows["statistic"] == "worst", "group"])
+    own = rows[(rows["statistic"] == "value") & rows["group"].isin(worst)]
+    return next((f"{row.group}, {of.cell(row)}, n{SPACE}{row.n:,}" for row in own.itertuples()), DASH)
 
 
 def _other_metrics(data: ReportData, task: str, by: str, metric: str) -> Html:
@@ -340,18 +348,12 @@ def coupling(data: ReportData) -> Html:
     head = ["task", "faces", "read wrong by", "figure", "n", "against those read right", "adjusted p", "verdict"]
     rows = []
     found = data.coupling[(data.coupling["group"] == WRONG) & data.coupling["metric"].isin(DECLARED)]
-    keys = ["task", "mask", "by", "metric"]
-    pairs = found[found["statistic"] == "value"].merge(
-        found[found["statistic"] == "gap"], on=keys, suffixes=("", "_gap")
-    )
-    for row in pairs.itertuples():
-        of = data.scale(row.task, row.metric)
-        gap = of.difference(row.value_gap), of.interval(row.ci_low_gap, row.ci_high_gap, signed=True)
-        cells = (f"{metric_name(row.metric)} {of.cell(row)}", f"{row.n:,}", f"{gap[0]} ({gap[1]})")
-        tested = row.verdict_gap or DASH
-        rows.append(
-            (row.task, mask_name(row.mask), row.by.removesuffix(" read"), *cells, p_value(row.p_adjusted_gap), tested)
-        )
+    own = {(row.task, row.mask, row.by, row.metric): row for row in select(found, statistic="value").itertuples()}
+    for gap in select(found, statistic="gap").itertuples():
+        of, row = data.scale(gap.task, gap.metric), own[gap.task, gap.mask, gap.by, gap.metric]
+        cells = (f"{metric_name(row.metric)} {of.cell(row)}", f"{row.n:,}", of.cell(gap, signed=True))
+        tested = p_value(gap.p_adjusted), verdict(gap, of)
+        rows.append((gap.task, mask_name(gap.mask), gap.by.removesuffix(" read"), *cells, *tested))
     told = (
         "Errors that come together do not say which brings which: a poor photograph harms every head. "
         "Faces read wrong by one head against those that it reads right, under the same mask."

@@ -51,9 +51,9 @@ class Scale:
             else f"{self.plain(low, signed=signed)} to {self.plain(high, signed=signed)}"
         )
 
-    def sizes(self, low: float, high: float) -> str:
-        """The interval of a difference of which `size` is shown: the smaller end first where both have one sign."""
-        return self.interval(-high, -low) if high <= 0 else self.interval(low, high)
+    def sizes(self, difference: float, low: float, high: float) -> str:
+        """The interval of a difference of which `size` is shown: of its opposite where it is negative."""
+        return self.interval(-high, -low) if difference < 0 else self.interval(low, high)
 
     def cell(self, row: Any, *, signed: bool = False) -> str:
         """Value and interval of a row of the audit."""

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.assessment import ALL, assess, headline, in_words, reliability, scores_in_words
+from analyses.assessment import ALL, assess, confidence, headline, in_words, reliability, scores_in_words
 from analyses.fairness import group_table
 from maskmtl.inference import COLUMNS
 from maskmtl.tasks import TASKS
@@ -101,7 +101,7 @@ def test_reliability_by_tenths():
     right = np.r_[np.arange(50) < 30, np.arange(50) < 40].astype(float)
     table = pd.DataFrame(
         {
-            "mask": "none", "y_true": 1.0, "y_pred": right, "probabilities": [[1 - p, p] for p in confident],
+            "mask": "none", "y_true": right, "y_pred": 1.0, "probabilities": [[1 - p, p] for p in confident],
         }
     )  # fmt: skip
     found = reliability(table)
@@ -110,3 +110,8 @@ def test_reliability_by_tenths():
     spread = table.assign(probabilities=[[1 - p, p] for p in np.linspace(0.5, 1, 100)])
     assert reliability(spread)["n"].tolist() == [10] * 10
     assert reliability(table.assign(y_true=np.nan)).empty
+
+
+def test_confidence_is_of_the_answer_not_of_the_most_probable_class():
+    table = pd.DataFrame({"y_pred": [1.0, 0.0, 31.5], "probabilities": [[0.6, 0.4], [0.7, 0.3], None]})
+    np.testing.assert_array_equal(confidence(table), [0.4, 0.7, np.nan])

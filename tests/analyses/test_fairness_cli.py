@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analyses.attribution.atlas import Atlas
 from analyses.cli import main
+from analyses.explanation import Explanation
 from analyses.fairness.audit import COLUMNS
 from maskmtl.checkpoint import DEFAULT_MODEL, load_model
 from maskmtl.inference import predict
@@ -57,10 +60,24 @@ def test_compare_ends_with_1_where_a_condition_holds(tables, tmp_path, capsys):
     capsys.readouterr()
     html = page.read_text(encoding="utf-8")
     assert "holds, so the comparison fails" in html and '<h2 id="gender-title">By gender</h2>' in html
+    assert re.search(r"−\d\.\d.points \(−\d\.\d.to.−\d\.\d\), n 600", html)  # where the condition holds
+    assert re.search(r"Range over groups, bare: [+−][\d.]+.points \([^()]*, n 600\); no interval", html)
     assert html.count("<svg") >= 1 and "http:" not in html and "https:" not in html
     assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.01", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["fail_if"]["accuracy(gender) < -0.01"][0]["value"] < -0.03
+
+
+def test_a_condition_does_not_pass_on_what_the_second_model_lacks(tables, tmp_path, capsys):
+    old, new = (pd.read_csv(tables / f"{name}.csv") for name in ("old", "new"))
+    pd.concat([old.assign(mask="none"), old.assign(mask="n95")]).to_csv(tmp_path / "old.csv", index=False)
+    new.head(400).to_csv(tmp_path / "new.csv", index=False)
+    pair = [str(tmp_path / "old.csv"), str(tmp_path / "new.csv"), *MAPPING, "--by", "gender", *FAST]
+    assert main(["compare", *pair]) == 0
+    assert "compared 400 of 600 and 400 faces; B lacks gender under n95" in capsys.readouterr().out
+    assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.2"]) == 2
+    assert "'gender' under 'n95' too, which B lacks" in capsys.readouterr().err
+    assert main(["compare", *pair, "--fail-if", "accuracy(gender, mask=none) < -0.2"]) == 0
 
 
 def test_report_of_a_foreign_table(tables, tmp_path, capsys):
@@ -71,12 +88,27 @@ def test_report_of_a_foreign_table(tables, tmp_path, capsys):
     whole = hashlib.sha256((tables / "new.csv").read_bytes()).hexdigest()
     assert content["provenance"]["hashes"] == {"predictions": whole} and content["date"] == "2026-01-02"
     assert content["provenance"]["settings"]["by"] == ["gender"] and content["card"] is None
+    assert content["provenance"]["settings"]["seed"] == 0 and "margins" not in content["provenance"]["settings"]
     assert "female" in content["summary"]["findings"][0]["text"]
     first = out.read_bytes()
     assert main([*command, "--out", str(out)]) == 0 and out.read_bytes() == first
     assert main([*command, "--out", str(tmp_path / "report.txt")]) == 2
     assert main([*command, "--out", str(out), "--atlas", str(tmp_path)]) == 2
     assert "should hold an atlas" in capsys.readouterr().err
+
+
+def test_the_heads_of_a_report_are_asked_with_its_margins(tmp_path, capsys):
+    rng, n = np.random.default_rng(0), 300
+    truth = {"gender": rng.integers(0, 2, n), "age": rng.integers(0, 90, n)}
+    guess = {"gender": np.where(rng.random(n) < 0.8, truth["gender"], 1 - truth["gender"]), "age": truth["age"] + 2}
+    parts = [pd.DataFrame({"face_id": range(n), "task": task, "y_true": truth[task], "y_pred": guess[task]})
+             for task in truth]  # fmt: skip
+    pd.concat(parts).to_csv(tmp_path / "p.csv", index=False)
+    command = ["report", str(tmp_path / "p.csv"), "--by", "gender", *FAST, "--out", str(tmp_path / "r.html")]
+    assert main([*command, "--margin", "mae=7", "--margin", "accuracy=0.2"]) == 0
+    content = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    margins = {row["metric"]: row["margin"] for row in content["coupling"]}
+    assert margins["mae"] == 7 and content["provenance"]["settings"]["replicates"] == 50
 
 
 def test_report_of_our_own_predictions_has_card_and_weights(tmp_path, demo_faces):
@@ -90,6 +122,22 @@ def test_report_of_our_own_predictions_has_card_and_weights(tmp_path, demo_faces
     weights = (MODELS / DEFAULT_MODEL / "model.safetensors").read_bytes()
     assert content["provenance"]["hashes"]["weights"] == hashlib.sha256(weights).hexdigest()
     assert content["card"]["licence"] == model.card["licence"] and content["model"] == DEFAULT_MODEL
+
+
+def test_a_report_takes_no_explanation_and_card_of_another_model(tmp_path, tables, capsys):
+    sums = Atlas(["all"], ["none"], permutations=9)
+    sums.add({"gender": np.ones((1, 20, 2, 2))}, ["all"] * 20, [str(i) for i in range(20)])
+    sums.result({"model": "other", "by": "all"}).save(tmp_path / "atlas")
+    table = pd.DataFrame({"task": ["gender"], "mask": "none", "region": "mask", "share": 0.5})
+    Explanation(table, table, table, {"model": "other", "seed": 0}).save(tmp_path / "explained")
+    named = pd.read_csv(tables / "new.csv").assign(model="mine")
+    named.to_csv(tmp_path / "named.csv", index=False)
+    command = [*MAPPING, "--by", "gender", *FAST, "--out", str(tmp_path / "r.html")]
+    for what, of in (("atlas", "other"), ("explained", "other"), ("model", DEFAULT_MODEL)):
+        folder = MODELS / DEFAULT_MODEL if what == "model" else tmp_path / what
+        assert main(["report", str(tmp_path / "named.csv"), *command, f"--{what}", str(folder)]) == 2
+        assert f"{what} should be of the model of the predictions, 'mine', got {of!r}" in capsys.readouterr().err
+    assert main(["report", str(tables / "new.csv"), *command, "--model", str(MODELS / DEFAULT_MODEL)]) == 0  # no name
 
 
 @pytest.mark.parametrize(

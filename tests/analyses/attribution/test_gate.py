@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from analyses.attribution import METHODS, explain
+from analyses.attribution import gate as gate_module
 from analyses.attribution.gate import Thresholds, gate
 from analyses.attribution.randomisation import redrawn
 from analyses.attribution.result import Maps
@@ -146,12 +147,12 @@ def test_progress_may_stop_it_and_nobody_waits_through_all_of_it(monkeypatch):
         turns.append("out")
 
     def progress(done, total):
-        assert turns.count("in") == turns.count("out") == done  # between two turns
+        assert turns.count("in") == turns.count("out") == 1 + done  # between two turns
         told.append((done, total))
 
     gate(model, images, truth(model, images), progress=progress, turn=turn)
     total = told[0][1]
-    assert told == [(done, total) for done in range(total)] and turns.count("out") == total
+    assert told == [(done, total) for done in range(total)] and turns.count("out") == 1 + total
 
     def stopping(done, total):
         if done == 3:
@@ -160,6 +161,29 @@ def test_progress_may_stop_it_and_nobody_waits_through_all_of_it(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         gate(model.train(), images, truth(model, images), progress=stopping)
     assert model.training
+
+
+def test_the_model_is_never_run_nor_copied_out_of_turn(monkeypatch):
+    model, images = Patches(), pictures(1)
+    attribution, inside = truth(model, images), []
+
+    @contextmanager
+    def turn():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def in_turn(function):
+        def checked(*args, **options):
+            assert inside
+            return function(*args, **options)
+
+        return checked
+
+    for name in ("paths", "redrawn"):
+        monkeypatch.setattr(f"analyses.attribution.gate.{name}", in_turn(getattr(gate_module, name)))
+    model.register_forward_pre_hook(in_turn(lambda *_: None))
+    gate(model, images, attribution, turn=turn)
 
 
 def test_the_model_is_left_as_it_was():

@@ -132,6 +132,14 @@ def test_calibration_error_by_hand():
     assert found["value"] == pytest.approx(0.15)  # says .9, right in .75
 
 
+def test_confidence_is_of_the_answer_where_another_class_is_more_probable():
+    rows = pd.DataFrame({
+        "face_id": range(40), "task": "gender", "y_true": 1.0, "y_pred": 1.0, "probabilities": [[0.6, 0.4]] * 40,
+    })  # fmt: skip
+    found = value(audit(rows, replicates=50), metric="calibration_error")
+    assert found["value"] == pytest.approx(0.6)  # says .4, right in all
+
+
 def test_a_change_is_of_the_faces_that_have_both(predictions):
     gone = (predictions["mask"] == "none") & predictions["face_id"].isin([f"f{i}" for i in range(100)])
     found = audit(predictions[~gone], replicates=50)
@@ -199,6 +207,27 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.91 <= np.mean(held) <= 0.98
 
 
+def test_gaps_of_calibrated_groups_have_no_interval_beside_0():
+    """20 tables of 60 and 540 faces whose answers are right as often as their confidence says, so that there is no gap.
+
+    Chance adds more to the calibration error of the few: the value lies above 0, but within what chance alone gives.
+    """
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p = rng.uniform(0.5, 1, 600)
+        rows = pd.DataFrame({
+            "face_id": range(600), "task": "gender", "y_true": (rng.random(600) > p).astype(float), "y_pred": 0.0,
+            "probabilities": np.stack([p, 1 - p], axis=1).tolist(), "site": ["few"] * 60 + ["many"] * 540,
+        })  # fmt: skip
+        of_seed = audit(rows, by=["site"], seed=seed, replicates=200)
+        found.append(value(of_seed, by="site", group="few", metric="calibration_error", statistic="gap"))
+    gaps = pd.DataFrame(found)
+    assert gaps["value"].mean() > 0.05 and gaps[["ci_low", "ci_high"]].isna().all(axis=None)
+    assert ((gaps["null_low"] <= gaps["value"]) & (gaps["value"] <= gaps["null_high"])).mean() >= 0.9
+    assert set(gaps["verdict"]) == {"not enough evidence"}
+
+
 @pytest.mark.parametrize(
     ("change", "by", "message"),
     [
@@ -230,6 +259,33 @@ def planted():
             "y_pred": np.where(right, female, 1 - female),
         }) for mask, right in (("none", bare), ("surgical", masked))
     ], ignore_index=True)  # fmt: skip
+
+
+def test_a_grouping_without_a_labelled_face_has_its_unlabelled_row(planted):
+    bare = planted[planted["mask"] == "none"].head(50)
+    found = audit(bare.assign(site=None), by=["site", "site*gender"], replicates=5)
+    for by in ("site", "site*gender"):
+        rows = found[found["by"] == by]
+        assert set(rows["group"]) == {"unlabelled"} and set(rows["n"]) == {50} and set(rows["statistic"]) == {"value"}
+
+
+def test_two_groups_mirror_each_other_only_where_there_is_no_third(planted):
+    bare = planted[planted["mask"] == "none"]
+    third = bare.assign(site=bare["site"].where(bare["face_id"] > 4, "tiny"))
+    for rows, times in ((bare, 1), (third, 2)):
+        found = audit(rows, by=["site"], replicates=50)
+        gaps = found[(found["metric"] == "accuracy") & (found["statistic"] == "gap") & found["p_value"].notna()]
+        assert len(gaps) == 2 and gaps["p_adjusted"].min() == pytest.approx(times * gaps["p_value"].min())
+
+
+def test_the_range_of_a_signed_error_goes_from_its_least_to_its_most():
+    site = np.repeat(["a", "b", "c"], 30)
+    off = np.select([site == "a", site == "b"], [-4, -1], 3)
+    rows = pd.DataFrame({"face_id": range(90), "task": "age", "y_true": 40.0, "y_pred": 40.0 + off, "site": site})
+    found = audit(rows, by=["site"], replicates=5)
+    spread = value(found, metric="signed_error", statistic="range")
+    assert spread["group"] == "a to c" and spread["value"] == pytest.approx(7)
+    assert value(found, metric="signed_error", statistic="worst")["group"] == "a"
 
 
 def test_planted_gaps_are_found_and_named(planted):

@@ -36,6 +36,18 @@ def test_a_wrong_ethnicity_brings_a_worse_age(predictions):
     assert set(found["by"]) == {"ethnicity read", "gender read"} and set(found["statistic"]) == {"value", "gap"}
 
 
+def test_margins_decide_what_counts_as_alike(predictions):
+    wide = coupling(predictions, replicates=50, margins={"accuracy": 0.5, "mae": 20})
+    assert set(wide.loc[wide["verdict"].str.startswith("no gap"), "verdict"]) >= {"no gap larger than 0.5"}
+    assert set(wide.loc[wide["metric"] == "mae", "margin"]) == {20}
+
+
+def test_faces_that_share_no_task_couple_with_nothing(predictions):
+    ethnicity = predictions[predictions["task"] == "ethnicity"]
+    gender = predictions[predictions["task"] == "gender"]
+    assert coupling(pd.concat([ethnicity, gender.assign(face_id=gender["face_id"] + 1000)]), replicates=5).empty
+
+
 def test_one_task_couples_with_nothing(predictions):
     assert coupling(predictions[predictions["task"] == "gender"], replicates=5).empty
     assert coupling(predictions[predictions["task"] == "age"], replicates=5).empty

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.fairness import AGE_BANDS, age_band, bootstrap_mean, group_table, wilson
+from analyses.fairness import AGE_BANDS, age_band, audit, bootstrap_mean, group_table, wilson
+from analyses.fairness.groups import group_labels
+from analyses.fairness.samples import usual_groupings
 
 NAN = float("nan")
 
@@ -205,3 +207,36 @@ def test_arguments_that_do_not_fit():
         group_table(PREDICTIONS, FACES.assign(ethnicity=7.0))
     with pytest.raises(ValueError, match="y_pred should be finite"):
         group_table(PREDICTIONS.assign(y_pred=NAN), FACES)
+
+
+def test_classes_by_name_in_any_case_and_in_words_of_others():
+    faces = pd.DataFrame({"gender": ["Male", "FEMALE", None], "ethnicity": ["white", "hispanic", None]})
+    assert group_labels(faces, "gender").tolist() == ["male", "female", "unlabelled"]
+    assert group_labels(faces.astype("category"), "gender").tolist() == ["male", "female", "unlabelled"]
+    assert group_labels(faces, "ethnicity").tolist() == ["white", "hispanic", "unlabelled"]
+    assert group_labels(faces, "ethnicity").cat.categories.tolist() == ["hispanic", "white", "unlabelled"]
+
+
+def test_a_column_of_age_bands_is_taken_as_it_is():
+    faces = pd.DataFrame({"age_band": ["20-29", "30+"]})
+    assert group_labels(faces, "age_band").tolist() == ["20-29", "30+"]
+    assert group_labels(faces.assign(age=[3.0, 4.0]), "age_band").tolist() == ["20-29", "30+"]
+    with pytest.raises(ValueError, match="age should hold years for 'age_band', got '20-29': group by 'age' instead"):
+        group_labels(faces.rename(columns={"age_band": "age"}), "age_band")
+
+
+def test_usual_groupings_of_other_tools_tables_are_audited():
+    n = 80
+    table = pd.DataFrame({
+        "face_id": range(n), "task": "glasses", "y_true": [0.0, 1.0] * 40, "y_pred": 1.0,
+        "age": ["20-29", "30-39"] * 40, "gender": ["Male", "Male", "Female", "Female"] * 20,
+        "ethnicity": ["a"] * 40 + ["b"] * 40,
+    })  # fmt: skip
+    assert usual_groupings(table) == ["ethnicity", "gender", "ethnicity*gender"]
+    assert usual_groupings(table.assign(age=20)) == ["ethnicity", "gender", "age_band", "ethnicity*gender"]
+    own = table.drop(columns="age").assign(age_band=table["age"])
+    assert usual_groupings(own) == ["ethnicity", "gender", "age_band", "ethnicity*gender"]
+    for rows, by in ((table, "age"), (own, "age_band")):
+        found = audit(rows, by=[*usual_groupings(rows), by], replicates=5)
+        groups = found[found["statistic"] == "value"].groupby("by")["group"].unique()
+        assert sorted(groups[by]) == ["20-29", "30-39"] and sorted(groups["gender"]) == ["female", "male"]

@@ -6,7 +6,7 @@ import pytest
 
 from analyses.fairness.audit import COLUMNS
 from analyses.fairness.conditions import Condition
-from analyses.fairness.models import compare_models
+from analyses.fairness.models import Common, common, compare_models
 
 
 def answers(right, model, **columns):
@@ -40,6 +40,18 @@ def test_changes_are_paired_and_per_group(pair):
     assert worst["value"] == pytest.approx(0.85 - 0.925) and worst["group"] == "north → south"
     flips = found[(found["metric"] == "flips") & (found["group"] == "south") & (found["statistic"] == "value")]
     assert flips["value"].item() == pytest.approx(0.1)
+
+
+def test_the_worst_signed_error_is_told_by_its_size():
+    """The first model reads the south 3 years too young, the second as much too old: neither is worse."""
+    site = np.repeat(["north", "south"], 40)
+    old, new = (
+        answers(np.where(site == "south", 40 + off, 40), name, site=site).assign(task="age", y_true=40.0)
+        for name, off in (("old", -3), ("new", 3))
+    )
+    found = compare_models(old, new, by=["site"], replicates=20)
+    worst = found[(found["metric"] == "signed_error") & (found["statistic"] == "worst")].iloc[0]
+    assert worst["value"] == 0 and worst["group"] == "south"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,37 @@ def test_probabilities_that_one_model_lacks_are_not_compared(pair):
     assert {"brier", "accuracy"} <= set(both["metric"])
     assert "brier" not in set(compare_models(old, new.assign(probabilities=None), replicates=20)["metric"])
     assert "brier" not in set(compare_models(pair[0], new, replicates=20)["metric"])
+
+
+def test_classes_are_the_same_where_their_names_are():
+    """'mood' is read as glad or sad by the first model; the second also knows angry, and has another order."""
+    names = {"old": ["glad", "sad"], "new": ["sad", "angry", "glad"]}
+    read = {"old": ["glad", "sad"] * 20, "new": ["glad", "angry"] * 20}
+    tables = []
+    for model, of_model in names.items():
+        at = [of_model.index(name) for name in read[model]]
+        p = list(np.eye(len(of_model))[at])
+        truth = [float(of_model.index(name)) for name in ("glad", "sad")] * 20
+        tables.append(answers(at, model, probabilities=p).assign(task="mood", y_true=truth).set_index(np.zeros(40)))
+        tables[-1].attrs["classes"] = {"mood": of_model}
+    found = compare_models(*tables, replicates=20).set_index(["metric", "statistic"])["value"]
+    assert found["accuracy", "change"] == -0.5 and found["flips", "value"] == 0.5
+    assert found["brier", "change"] == pytest.approx(1)
+    back = compare_models(*tables[::-1], replicates=20).set_index(["metric", "statistic"])["value"]
+    assert back["accuracy", "change"] == 0.5 and back["brier", "change"] == pytest.approx(-1)
+
+
+def test_what_is_compared_and_what_the_second_lacks(pair):
+    old, new = pair
+    more = pd.concat([old, old.assign(mask="n95"), old.assign(task="age", mask="n95"), old.assign(task="age")])
+    found = common(more, new.head(500))
+    assert found == Common(500, 800, 500, (("gender", "n95"), ("age", "n95"), ("age", "none")))
+    assert str(found) == "compared 500 of 800 and 500 faces; B lacks gender under n95; age under n95, none"
+    assert str(common(new, more)) == "compared 800 of 800 and 800 faces"
+    Condition.parse("accuracy(gender, mask=none) < 0").check(found.lacking)
+    for text in ("accuracy(gender) < 0", "accuracy(gender, mask=n95) < 0", "mae(age) > 0"):
+        with pytest.raises(ValueError, match="which B lacks"):
+            Condition.parse(text).check(found.lacking)
 
 
 def test_of_several_drawn_masks_the_first_is_compared(pair):

@@ -246,8 +246,35 @@ def test_classes_of_a_task_that_only_numbers_tell(tmp_path):
     (tmp_path / "t.csv").write_text("y_true,y_pred\n0,1\n1,1\n")
     named = read_predictions(tmp_path / "t.csv", task="glasses", classes=("no", "yes"))
     assert named.attrs["classes"] == {"glasses": ["no", "yes"]}
-    assert read_predictions(tmp_path / "t.csv", task="glasses").attrs["classes"] == {}
+    with pytest.raises(ValueError, match=r"y_true of 'glasses' should not be 0 or 1 alone: .*--classes"):
+        read_predictions(tmp_path / "t.csv", task="glasses")
     with pytest.raises(ValueError, match=r"class indices 0\.\.0"):
         read_predictions(tmp_path / "t.csv", task="glasses", classes=("no",))
     with pytest.raises(ValueError, match="classes should be given with the task"):
         read_predictions(tmp_path / "t.csv", classes=("no", "yes"))
+
+
+def test_numbers_of_an_unknown_task_that_are_more_than_0_and_1_are_values(write):
+    assert read_predictions(write("y_true,y_pred\n0,1\n2,1\n"), task="drinks").attrs["classes"] == {}
+
+
+def test_truth_values_are_classes(write):
+    path = write("y_true,y_pred\nTrue,False\n,true\nfalse,true\n")
+    found = read_predictions(path, task="glasses")
+    assert found.attrs["classes"] == {"glasses": ["False", "True"]}
+    np.testing.assert_array_equal(found["y_true"], [1, np.nan, 0])
+    assert found["y_pred"].tolist() == [0, 1, 1]
+    named = read_predictions(path, task="glasses", classes=("no", "yes"))
+    assert named.attrs["classes"] == {"glasses": ["no", "yes"]} and named["y_pred"].tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match=r"y_true of 'gender' should be among .* got 'False'"):
+        read_predictions(path, task="gender")
+    both = read_predictions(write("glasses_true,glasses_pred,age_true,age_pred\nTrue,False,3,4.5\n"))
+    assert both.attrs["classes"] == {"glasses": ["False", "True"]} and both["y_pred"].tolist() == [0, 4.5]
+
+
+def test_probabilities_in_another_order_than_the_classes_are_told(write):
+    mapping = {"probabilities": "p,q"}
+    with pytest.raises(ValueError, match=r"in the order of the classes \['male', 'female'\], got another .* 67%"):
+        read_predictions(write("y_true,y_pred,p,q\n0,0,0.1,0.9\n1,1,0.9,0.1\n1,1,0.5,0.5\n"), mapping, task="gender")
+    tuned = "y_true,y_pred,p,q\n0,1,0.6,0.4\n1,1,0.1,0.9\n"  # answers from a threshold of .4
+    assert len(read_predictions(write(tuned), mapping, task="gender")) == 2

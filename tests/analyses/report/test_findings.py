@@ -100,6 +100,20 @@ def test_of_two_groups_the_one_that_fares_worse_is_told():
     assert len(comparisons(table)) == 1
 
 
+def test_two_tested_groups_of_three_are_two_tests():
+    small = row("unknown", "gap", NAN, NAN, NAN, n=5, by="gender", flag="n<20: too few to judge")
+    table = audited(
+        *pair("male", 0.9, 0.1, 0.06, 0.14, by="gender"), *pair("female", 0.8, -0.11, -0.15, -0.06, by="gender"), small
+    )
+    assert [finding.tests for finding in findings(table)] == [2, 2]
+    assert verdicts(table) == {"gap": 2, "no gap": 0, "not enough evidence": 0, "too few": 1}
+
+
+def test_an_interval_across_zero_stands_beside_its_size():
+    table = audited(*pair("a", 0.7, -0.16, -0.216, 0.007))
+    assert "16.0 points (−0.7 to 21.6) less often than all others" in told(table)[0]
+
+
 def test_declared_before_exploratory():
     brier = {"metric": "brier", "family": "exploratory", "better": "lower", "by": "gender"}
     table = audited(

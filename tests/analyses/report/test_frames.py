@@ -47,6 +47,9 @@ def test_a_sentence_per_mask_about_all_groups(rows):
     sentences = list(over_groups(rows))
     assert [sentence.split(":")[0] for sentence in sentences] == ["Bare", "Surgical mask"]
     assert all("by chance up to" in sentence and "ratio" in sentence for sentence in sentences)
+    for statistic in ("worst", "range"):
+        bare = select(rows, mask="none", statistic=statistic).iloc[0]
+        assert f"n {bare['n']:,})" in sentences[0]
 
 
 def test_a_group_that_is_too_small_has_dashes():

@@ -109,6 +109,16 @@ def test_figures_are_those_of_the_audit(own, page):
     assert first.text in [item.text for item in page.all("li")]
 
 
+def test_over_all_groups_the_worst_and_the_range_have_their_n(own, page):
+    head, bare, *_ = cells(page, "gender by ethnicity, over all groups of 20 faces or more")
+    where = {"task": "gender", "mask": "none", "by": "ethnicity", "metric": "accuracy"}
+    worst = own.rows(**where, statistic="value", group="black").iloc[0]
+    spread = own.rows(**where, statistic="range").iloc[0]
+    assert head[2:4] == ["n", "worst group"] and bare[2] == str(spread["n"])
+    interval = f"({100 * worst['ci_low']:.1f} to {100 * worst['ci_high']:.1f})"
+    assert bare[3] == f"black, {100 * worst['value']:.1f} % {interval}, n {worst['n']}"
+
+
 def test_confusion_counts(own, page):
     rows = own.predictions[(own.predictions["task"] == "gender") & (own.predictions["mask"] == "none")]
     hits = int(((rows["y_true"] == 0) & (rows["y_pred"] == 0)).sum())
@@ -225,6 +235,15 @@ def test_explanations(own, parsed):
     assert content["leakage"][0]["verdict"] == "less than its area"
 
 
+@pytest.mark.parametrize(("other", "n"), [("unlabelled", 40), ("others", 50)])
+def test_a_mean_map_is_apart_only_from_faces_that_are_many_enough(own, parsed, other, n):
+    sums = Atlas(["white", other], ["none", "surgical"], permutations=9)
+    values = {"gender": np.random.default_rng(0).normal(0, 1, (2, 60, 4, 4))}
+    sums.add(values, ["white"] * n + [other] * (60 - n), [str(i) for i in range(60)])
+    page = parsed(report(replace(own, atlas=sums.result({"by": "ethnicity"}))))
+    assert [row[-1] for row in cells(page, "Mean maps of gender")[1:]] == ["–", "–"]
+
+
 def test_heads_that_fail_together(own, parsed):
     found = coupling(own.predictions, replicates=50)
     data = replace(own, coupling=found)
@@ -235,6 +254,9 @@ def test_heads_that_fail_together(own, parsed):
     assert head[:3] == ["task", "faces", "read wrong by"]
     assert len(rows) == (declared & (found["statistic"] == "gap")).sum() > 0
     assert len(check_json(data)["coupling"]) == len(found)
+    verdicts = {row[-1] for row in rows}
+    assert verdicts <= {"gap", "not enough evidence", "no gap larger than 5 points", "no gap larger than 1 year"}
+    assert any("larger" in text for text in verdicts)
 
 
 def test_write_report(own, tmp_path):

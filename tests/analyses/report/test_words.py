@@ -26,8 +26,13 @@ def test_what_rounds_to_zero_has_no_sign():
 
 
 def test_size_of_a_negative_gap_has_its_interval_from_small_to_large():
-    assert SHARE.sizes(-0.125, -0.041) == "4.1 to 12.5"
-    assert SHARE.sizes(0.041, 0.125) == "4.1 to 12.5"
+    assert SHARE.sizes(-0.08, -0.125, -0.041) == "4.1 to 12.5"
+    assert SHARE.sizes(0.08, 0.041, 0.125) == "4.1 to 12.5"
+
+
+def test_the_interval_of_a_size_has_the_sign_of_the_size():
+    assert plain(SHARE.sizes(-0.16, -0.216, 0.007)) == "−0.7 to 21.6"
+    assert plain(SHARE.sizes(0.16, -0.007, 0.216)) == "−0.7 to 21.6"
 
 
 def test_a_dash_where_there_is_no_figure():
