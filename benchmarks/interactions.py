@@ -64,7 +64,9 @@ def options(page: Page, label: str, repeats: int) -> list[float]:
     """Times for the options of a select box, one after another."""
     times = []
     for i in range(repeats):
-        page.get_by_role("combobox", name=label, exact=True).click()
+        box = page.get_by_role("combobox", name=label, exact=True)
+        box.evaluate("e => e.scrollIntoView({block: 'center'})")  # at the very edge its list may not come
+        box.click()
         found = page.get_by_role("option")
         found.first.wait_for()
         times.append(answered(page, found.nth((i + 1) % found.count()).click))
