@@ -102,7 +102,7 @@ def ran(order: Order | None = None) -> Ran | None:
         else:
             order = linked if last is None or (last.order, last.model) != (linked, name) else None
     found: Ran | None = parts.run_into(SLOT, order, lambda order, bar: _run(order, bar, name, model))
-    if found is not None and not found.order.faces.source.startswith(UPLOAD):
+    if found is not None and not found.order.faces.is_upload:
         keep(LINK, found.order.text())
     return found
 

@@ -59,10 +59,15 @@ class ChosenSet(NamedTuple):
     protocol: str
     split: str
 
+    @property
+    def is_upload(self) -> bool:
+        """Whether it belongs to its session, so that no address may name it."""
+        return self.source.startswith(UPLOAD)
+
 
 def open_set(chosen: ChosenSet, progress: Progress | None = None) -> Faces:
     """All faces of the source. ValueError or OSError if it can't be opened."""
-    if chosen.source.startswith(UPLOAD):
+    if chosen.is_upload:
         return uploaded(chosen.source)
     return resources.faces(chosen.source, chosen.protocol, progress)
 

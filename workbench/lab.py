@@ -29,7 +29,7 @@ WIDE, SIDE = 176, 116  # px of a cell's picture: of few columns, of many
 ARROW = "⇄"
 
 
-def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskSpec, ...], seed: int) -> None:
+def show(model: MaskMTL, face: ChosenFace, specs: tuple[MaskSpec, ...], seed: int) -> None:
     """The section below the gallery: choices, summary, heat map, grid, downloads."""
     st.header("What each mask changes")
     left, middle, right = st.columns([2, 1, 1])
@@ -51,7 +51,7 @@ def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskS
 
     def read(progress: parts.Progress) -> MaskLab:
         return mask_lab(
-            model, image, face.points, variants, face_id=face.face_id, presence=face.presence, method=method,
+            model, face.crop, face.points, variants, face_id=face.face_id, presence=face.presence, method=method,
             progress=progress, turn=resources.one_at_a_time,
         )  # fmt: skip
 
@@ -79,7 +79,7 @@ def show(model: MaskMTL, face: ChosenFace, image: np.ndarray, specs: tuple[MaskS
          f"Change of the probability of the bare face's answer, in points; {ARROW} where the answer flips.")
         + " Vermilion down, blue up, grey none. Of this one face, in drawn masks: it says nothing of other faces."
     )  # fmt: skip
-    show_grid(found, rows, model, image, list(columns), shown)
+    show_grid(found, rows, model, face.crop, list(columns), shown)
     open_in_face(found)
     parts.csv("Every variant (CSV)", "mask-lab.csv", lambda: found.table)
 

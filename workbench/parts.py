@@ -152,11 +152,12 @@ def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerato
             st.button("Stop", key=f"{slot}_stop", icon=":material/stop_circle:", on_click=forget, args=(slot,))
             try:
                 found = run(st.session_state[slot + ORDERED], bar)
-            except Exception as error:
+            except (ValueError, OSError) as error:
                 forget(slot)
-                if not isinstance(error, ValueError | OSError):
-                    raise
                 st.error(f"These faces can't be used: {error}.")
+            except Exception:  # of ours: to fail once is enough
+                forget(slot)
+                raise
             else:
                 forget(slot)
                 st.session_state[slot] = found

@@ -156,10 +156,10 @@ def faces(source: str, protocol: str = "random", progress: Progress | None = Non
             found = sets.opened.get(key)
         if found is None:
             found = open_faces(source, protocol, progress=progress)
-        with sets.lock:
-            while len(sets.opened) >= OPEN:
-                del sets.opened[next(iter(sets.opened))]
-            sets.opened[key] = found
+            with sets.lock:
+                while len(sets.opened) >= OPEN:
+                    del sets.opened[next(iter(sets.opened))]
+                sets.opened[key] = found
         return found
     finally:
         with sets.lock:

@@ -23,7 +23,6 @@ from workbench.address import keep, kept, kept_text
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
 from workbench.parts import capital, mask_words
 from workbench.sidebar import current_model
-from workbench.uploads import UPLOAD
 
 SLOT, MADE = "atlas_result", "averaged"
 SHOWN = 300  # faces at most, unless told: about a minute on two cores
@@ -159,7 +158,7 @@ def page() -> None:
     found = parts.run_into(SLOT, order if pressed or linked else None, partial(run, name=name, model=model))
     if found is not None:
         current = (found["order"], found["model"]) == (order, name)
-        if current and not found["order"].faces.source.startswith(UPLOAD):
+        if current and not found["order"].faces.is_upload:
             keep(MADE, "yes")
         show(found, order, name)
     elif not pressed:

@@ -22,7 +22,6 @@ from workbench import parts, resources
 from workbench.address import keep, kept, kept_text
 from workbench.assessed import Order, choose_order
 from workbench.chooser import WORDS, open_set
-from workbench.uploads import UPLOAD
 
 SLOT, GO, MADE, MOST = "compare_result", "compare_go", "compared", 5
 
@@ -154,7 +153,7 @@ def page() -> None:
     found: Compared | None = parts.run_into(SLOT, wanted if begin else None, run)
     if found is None:
         return
-    if found.wanted == wanted and not wanted.order.faces.source.startswith(UPLOAD):
+    if found.wanted == wanted and not found.wanted.order.faces.is_upload:
         keep(MADE, "yes")
     offered = resources.offered_models()
     st.markdown(found.title)

@@ -50,11 +50,11 @@ def choose_masks() -> tuple[tuple[MaskSpec, ...], int] | None:
         return None
 
 
-def draw(face: ChosenFace, image: np.ndarray, spec: MaskSpec, seed: int) -> Overlay | str:
+def draw(face: ChosenFace, spec: MaskSpec, seed: int) -> Overlay | str:
     """The face with a mask on, drawn as everywhere, or the reason why not."""
     try:
         drawn = mask_seed(seed, face.face_id, spec)
-        return overlay(image, face.points, mask=spec, seed=drawn, presence=face.presence)
+        return overlay(face.crop, face.points, mask=spec, seed=drawn, presence=face.presence)
     except ValueError as error:
         return f"Not drawn: {error}."
 
@@ -76,9 +76,13 @@ def figure(image: np.ndarray, alt: str, title: str, *lines: str) -> str:
     )
 
 
-def bare(face: ChosenFace, image: np.ndarray) -> str:
+def bare(face: ChosenFace) -> str:
     return figure(
-        image, "The face, bare", "bare", f"Landmarks: {METHODS[face.method]}", f"Confidence {face.presence:.2f} of 1"
+        face.crop,
+        "The face, bare",
+        "bare",
+        f"Landmarks: {METHODS[face.method]}",
+        f"Confidence {face.presence:.2f} of 1",
     )
 
 
@@ -124,9 +128,9 @@ def facts(face: ChosenFace, specs: Sequence[MaskSpec], drawn: Sequence[Overlay |
     return pd.DataFrame(rows)
 
 
-def sheet_png(face: ChosenFace, image: np.ndarray, specs: Sequence[MaskSpec], seed: int) -> bytes:
+def sheet_png(face: ChosenFace, specs: Sequence[MaskSpec], seed: int) -> bytes:
     """The gallery as one picture."""
-    _, png = cv2.imencode(".png", sheet(image, face.points, specs, seed, face_id=face.face_id)[..., ::-1])
+    _, png = cv2.imencode(".png", sheet(face.crop, face.points, specs, seed, face_id=face.face_id)[..., ::-1])
     return png.tobytes()
 
 
@@ -143,13 +147,12 @@ def page() -> None:
     if choice is None:
         return
     specs, seed = choice
-    image = face.crop
     key = (*map(str, specs), seed, face.key())
-    drawn = resources.remember("masks_drawn", key, lambda: [draw(face, image, spec, seed) for spec in specs])
+    drawn = resources.remember("masks_drawn", key, lambda: [draw(face, spec, seed) for spec in specs])
     show_region = kept(st.toggle, "Show mask region", key="masks_region")
     warn(face)
-    cards = [masked(image, spec.kind, one, show_region=show_region) for spec, one in zip(specs, drawn, strict=True)]
-    st.html(f'<div class="gallery">{bare(face, image)}{"".join(cards)}</div>')
+    cards = [masked(face.crop, spec.kind, one, show_region=show_region) for spec, one in zip(specs, drawn, strict=True)]
+    st.html(f'<div class="gallery">{bare(face)}{"".join(cards)}</div>')
     if show_region:
         st.caption("White: the mask's exact region. Orange: what straps and the shadow of its edge take of the photo.")
     st.caption(
@@ -159,10 +162,10 @@ def page() -> None:
     )
     if st.session_state.get("model_ready"):
         _, model = current_model()
-        lab.show(model, face, image, specs, seed)
+        lab.show(model, face, specs, seed)
     with st.container(horizontal=True):
         shown = [spec for spec, one in zip(specs, drawn, strict=True) if isinstance(one, Overlay)]
-        parts.download("Sheet (PNG)", "masks.png", lambda: sheet_png(face, image, shown, seed), "image/png")
+        parts.download("Sheet (PNG)", "masks.png", lambda: sheet_png(face, shown, seed), "image/png")
         parts.csv("Facts of each mask (CSV)", "masks.csv", lambda: facts(face, specs, drawn))
 
 
