@@ -115,7 +115,8 @@ def open_source(
 ) -> Faces:
     """open_faces() for a run into `out`: a source that is not prepared is prepared there, once and by all workers.
 
-    ValueError for a source that can't be used, and for a folder of pictures that `out` lies in.
+    ValueError for a source that can't be used, for a folder of pictures that `out` lies in, and where `out` holds a
+    stopped run over another source.
     """
     path = Path(source)
     if source == "demo" or is_prepared(path):
@@ -124,8 +125,13 @@ def open_source(
         raise ValueError(f"out should lie outside the pictures' folder {str(path)!r}, got {str(out)!r}")
     from maskmtl.prepare import prepare
 
-    folder = out / PARTS / "faces"
+    folder, origin = out / PARTS / "faces", out / PARTS / "source"
+    if origin.is_file() and (before := os.fsdecode(origin.read_bytes())) != str(path.resolve()):
+        raise ValueError(
+            f"source should be {before!r}, as in the run that stopped in {str(out)!r}, or out a new folder"
+        )
     if not is_prepared(folder):
+        write_bytes(origin, os.fsencode(path.resolve()))
         prepare(path, folder, workers=workers, progress=progress)
     faces = load_faces(folder, protocol)
     rejected = faces.rejected

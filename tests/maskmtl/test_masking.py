@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -264,6 +265,18 @@ def test_a_csv_says_whom_the_pictures_show_that_were_not_taken(tmp_path, demo_fa
     assert table[["age", "gender", "ethnicity"]].iloc[2].isna().all()  # 300 years are no label
     assert "can't be read" in table["reason"].iloc[1]
     assert not (tmp_path / "out" / "parts").exists()  # nor the prepared faces in it
+
+
+def test_a_stopped_run_does_not_go_on_with_other_pictures(tmp_path, demo_face_paths):
+    for name, path in zip(("one", "two"), demo_face_paths, strict=False):
+        (tmp_path / name).mkdir()
+        shutil.copy(path, tmp_path / name)
+    out = tmp_path / "out"
+    one = open_source(str(tmp_path / "one"), out)  # and then it was stopped
+    with pytest.raises(ValueError, match=r"source should be .*one', as in the run that stopped in"):
+        open_source(str(tmp_path / "two"), out)
+    again = open_source(str(tmp_path / "two" / ".." / "one"), out)
+    assert again.table["face_id"].tolist() == one.table["face_id"].tolist()
 
 
 def test_one_picture_in_every_kind(demo_face_paths, tmp_path, capsys):
