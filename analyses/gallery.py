@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from analyses.assessment import confidence
 from analyses.fairness.groups import UNLABELLED, group_labels
@@ -20,28 +21,28 @@ def browse(predictions: pd.DataFrame, faces: pd.DataFrame, spec: TaskSpec, mask:
 
     Columns: row (of `faces`), face_id, answer and annotation in words ('' without one), bare (the answer to the bare
     face, where that was run), y_pred, y_true, error (years; NaN for classes), confidence (of a class; else NaN),
-    wrong (False without an annotation), changed (another class than bare, or 5 years and more), and GROUPS in words.
+    wrong (False without an annotation), changed (another class than bare, or 5 years and more), and GROUPS as
+    categories in words.
     """
-    own = predictions[predictions["task"] == spec.name]
-    of_mask = own[own["mask"] == mask].set_index("face_id").loc[faces["face_id"]]
+    of_mask = _answers(predictions, spec, mask).loc[faces["face_id"]]
     table = pd.DataFrame({"row": np.arange(len(faces)), "face_id": faces["face_id"].to_numpy()})
     table["y_pred"], table["y_true"] = of_mask["y_pred"].to_numpy(), of_mask["y_true"].to_numpy()
-    table["answer"] = [_words(spec, value) for value in table["y_pred"]]
-    table["annotation"] = [_words(spec, value) for value in table["y_true"]]
+    table["answer"], table["annotation"] = _words(spec, table["y_pred"]), _words(spec, table["y_true"])
     table["confidence"] = confidence(of_mask)
     classes = isinstance(spec.target, Classes)
     table["error"] = np.nan if classes else table["y_pred"] - table["y_true"]
     known = table["y_true"].notna()
     table["wrong"] = known & (table["y_pred"] != table["y_true"] if classes else table["error"].abs() > FAR)
-    bare = own[own["mask"] == "none"]
-    if mask != "none" and len(bare):
-        before = bare.set_index("face_id").loc[faces["face_id"], "y_pred"].to_numpy()
-        table["bare"] = [_words(spec, value) for value in before]
+    bare = _answers(predictions, spec, "none") if mask != "none" else predictions.iloc[:0]
+    if len(bare):
+        before = bare.loc[faces["face_id"], "y_pred"].to_numpy()
+        table["bare"] = _words(spec, before)
         table["changed"] = table["y_pred"] != before if classes else np.abs(table["y_pred"] - before) >= FAR / 2
     else:
         table["bare"], table["changed"] = "", False
     for by in GROUPS:
-        table[by] = group_labels(faces, by).astype(str).to_numpy() if by == "age_band" or by in faces else UNLABELLED
+        known_by = by == "age_band" or by in faces
+        table[by] = group_labels(faces, by).array if known_by else pd.Categorical([UNLABELLED] * len(faces))
     return table
 
 
@@ -80,7 +81,18 @@ def filtered(
     return found
 
 
-def _words(spec: TaskSpec, value: float) -> str:
+def _answers(predictions: pd.DataFrame, spec: TaskSpec, mask: str) -> pd.DataFrame:
+    """By face_id, the rows of one task and mask."""
+    return predictions[(predictions["task"] == spec.name) & (predictions["mask"] == mask)].set_index("face_id")
+
+
+def _words(spec: TaskSpec, values: ArrayLike) -> np.ndarray:
+    """(N,) of class names, or whole numbers with their unit; '' for NaN. One text for each value that occurs."""
+    found, where = np.unique(np.rint(values), return_inverse=True)
+    return np.array([_word(spec, value) for value in found], object)[where]
+
+
+def _word(spec: TaskSpec, value: float) -> str:
     if np.isnan(value):
         return ""
     target = spec.target

@@ -29,6 +29,8 @@ def test_classes():
     assert table["changed"].tolist() == [False, True, False, False] and table["bare"][1] == "female"
     assert table["confidence"].tolist() == [0.9, 0.6, 0.8, 0.7]
     assert table["age_band"].tolist()[3] == "unlabelled"
+    bare_table = FACES[["face_id", "age"]]
+    assert set(browse(predictions(), bare_table, TASKS["gender"], "n95")["gender"]) == {"unlabelled"}
 
 
 def test_values():

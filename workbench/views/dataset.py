@@ -27,7 +27,8 @@ def show_results(run: Ran, order: Order | None, name: str) -> None:
     if (order, name) != (run.order, run.model):
         st.caption("These are the results of the last run; the choices above have changed since.")
     if run.assessment.tasks:
-        parts.table(headline(run.assessment), label="Headline figures per mask with 95 % intervals")
+        figures = resources.remember("headline", run.id, partial(headline, run.assessment))
+        parts.table(figures, label="Headline figures per mask with 95 % intervals")
         with st.container(horizontal=True):
             st.page_link("views/performance.py", label="Performance", icon=":material/speed:")
             st.page_link("views/fairness.py", label="Fairness", icon=":material/balance:")
@@ -60,7 +61,7 @@ def choose_shown(run: Ran) -> tuple[str, pd.DataFrame]:
     with st.container(key="gallery_groups"):
         columns = st.columns(4)
         for column, (by, name) in zip(columns, FILTERS.items(), strict=False):
-            options = [ANY, *sorted(table[by].unique())]
+            options = [ANY, *table[by].cat.remove_unused_categories().cat.categories]
             value = kept(column.selectbox, name, options, key=f"gallery_{by}")
             if value != ANY:
                 groups[by] = value
