@@ -39,7 +39,8 @@ HEAD = ("mask", "task", "training", "all", "change", "the plain run's worst", "c
 
 def answers(prepared: Path, faces: Faces, run: Path, name: str, epochs: int, split: str) -> pd.DataFrame:
     """Predictions of one variant, which is trained where it is missing."""
-    folder, found = run / name.replace(", ", "-").replace(" ", "-"), run / f"{name}-{split}.parquet"
+    folder = run / f"{name.replace(', ', '-').replace(' ', '-')}-{epochs}"
+    found = folder.with_name(f"{folder.name}-{split}.parquet")
     if not found.is_file():
         config = replace(RECIPES["default"].config, epochs=epochs, **VARIANTS[name])
         train(
@@ -79,6 +80,8 @@ def cells(metric: str, own: pd.DataFrame, changes: pd.DataFrame, worst: str) -> 
 
 def worst_of(metric: str, own: pd.DataFrame) -> pd.Series:
     groups = own[(own["by"] == GROUPS) & (own["flag"] == "")]  # at least 100 faces
+    if groups.empty:
+        raise SystemExit("faces should have a group of ethnicity and gender of at least 100 in the split, got none")
     return groups.loc[groups["value"].idxmin() if metric == "accuracy" else groups["value"].idxmax()]
 
 

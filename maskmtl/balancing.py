@@ -46,7 +46,7 @@ class GradNorm(Balancing):
     """GradNorm (Chen et al. 2018, arXiv 1711.02257), equations 1 and 2 with alpha 1.5.
 
     The weights' gradient is that of |G_i - mean(G) r_i^alpha|, the target taken as constant; they sum to T. L_i(0) is
-    the loss of the first batch.
+    the loss of the first batch that has a label of the task.
     """
 
     def __init__(self, tasks: int, alpha: float = 1.5) -> None:
@@ -58,8 +58,7 @@ class GradNorm(Balancing):
 
     def backward(self, losses: Tensor, model: MaskMTL) -> None:
         now, w = losses.detach(), self.weights.data
-        if not self.first.any():
-            self.first.copy_(now)
+        self.first.copy_(torch.where(self.first == 0, now, self.first))
         w.clamp_(min=1e-3).mul_(len(w) / w.sum())
         (w * losses).sum().backward(retain_graph=True)
         layer = model.last_shared()

@@ -4,11 +4,14 @@ The teacher reads the bare face where the student reads a masked one, under the 
 al. 2022 (arXiv 2106.05237) advise: what a mask hides is taught by what it hides.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from maskmtl.checkpoint import load_model
 from maskmtl.networks import MaskMTL
+from maskmtl.tasks import Classes, Distribution, Scalar, Target
 
 
 class Teacher:
@@ -26,10 +29,7 @@ class Teacher:
                 raise ValueError(f"teacher should have {what} {wanted}, as the student has, got {own} of {name!r}")
         for task, spec in student.specs.items():
             own = self.model.specs.get(task)
-            if own is None or (type(own.target), own.target.out_features) != (
-                type(spec.target),
-                spec.target.out_features,
-            ):
+            if own is None or _form(own.target) != _form(spec.target):
                 raise ValueError(f"teacher should answer {task!r} as {spec.target}, got {own} of {name!r}")
         self._specs = student.specs
 
@@ -39,5 +39,16 @@ class Teacher:
         return {task: output.float() for task, output in self.model(x).items()}
 
     def losses(self, logits: dict[str, Tensor], answers: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One loss per task, of the student's logits (B, K) against the teacher's."""
-        return {task: spec.target.imitation(logits[task], answers[task]).mean() for task, spec in self._specs.items()}
+        """Task -> (B,) losses of the student's logits (B, K) against the teacher's."""
+        return {
+            task: spec.target.imitation(logits[task], answers[task], self.model.specs[task].target)
+            for task, spec in self._specs.items()
+        }
+
+
+def _form(target: Target) -> tuple[Any, ...]:
+    """What two targets have in common when one can learn from the other's answers."""
+    if isinstance(target, Classes):
+        return target.names
+    values = (target.low, target.high) if isinstance(target, Distribution) else ()
+    return (type(target), target.unit, *values) if isinstance(target, Scalar) else (type(target),)

@@ -5,12 +5,15 @@ they help the worst group is to be measured, with what they cost the others (Zie
 down).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskmtl.losses import Term, opposite
 from maskmtl.tasks import TASKS, Classes, TaskSpec
 
 FAIRNESS = ("none", "balanced", "group_dro", "adversarial")
@@ -19,23 +22,33 @@ SENSITIVE = "ethnicity"
 
 
 def group_of(table: pd.DataFrame) -> np.ndarray:
-    """(N,) the group of each face, 0 .. ; faces without one of the labels are a group of their own."""
-    names = table[list(BY)].fillna(-1).astype(int).astype(str).agg("-".join, axis=1)
-    return pd.factorize(names, sort=True)[0]
+    """(N,) the group of each face, 0 .. ; -1 for faces without one of the labels."""
+    known = table[list(BY)].notna().all(axis=1).to_numpy()
+    groups = np.full(len(table), -1)
+    names = table.loc[known, list(BY)].astype(int).astype(str).agg("-".join, axis=1)
+    groups[known] = pd.factorize(names, sort=True)[0]
+    return groups
 
 
 def balanced_order(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(N,) faces drawn with replacement so that each group comes as often as another (Idrissi et al., CLeaR 2022)."""
-    counts = np.bincount(groups)
-    chances = 1 / counts[groups]
+    """(N,) faces drawn with replacement so that each group comes as often as another (Idrissi et al., CLeaR 2022).
+
+    Faces of no group come as often as they do without balance.
+    """
+    known = groups >= 0
+    counts = np.bincount(groups[known])
+    chances = np.full(len(groups), 1 / len(groups))
+    chances[known] = known.mean() / (len(counts) * counts[groups[known]])
     return rng.choice(len(groups), size=len(groups), p=chances / chances.sum())
 
 
 class GroupDRO(nn.Module):
     """Group distributionally robust optimisation (Sagawa et al. 2020, arXiv 1911.08731, algorithm 1).
 
+    Faces of no group keep the weight of their share of all faces.
+
     Args:
-        groups: (N,) the group of each face of the training split.
+        groups: (N,) the group of each face of the training split, -1 for none.
         unit: (T,) what the best constant answer costs, so that no task rules the weights by its unit.
         step: eta, how fast the weights move to the groups that lose most.
     """
@@ -44,23 +57,29 @@ class GroupDRO(nn.Module):
         super().__init__()
         n = int(groups.max()) + 1
         self.weights: Tensor
-        self.register_buffer("weights", torch.full((n,), 1 / n))
+        self.register_buffer("weights", torch.full((n,), 1 / max(n, 1)))
         self._groups, self._unit, self._step = torch.from_numpy(groups), unit, step
+        self._without = float((groups < 0).mean())
 
-    def forward(self, per_face: dict[str, Tensor], rows: np.ndarray, *, learn: bool) -> dict[str, Tensor]:
-        """Losses per task, (B,) with NaN where a label is missing, to one number each: the weighted means of groups."""
-        group = self._groups[torch.from_numpy(rows)].to(self.weights.device)
-        member = F.one_hot(group, len(self.weights)).T.float()  # (groups, B)
+    def forward(self, terms: Sequence[Term]) -> dict[str, Tensor]:
+        """Each task's terms, to one number: the weighted mean of the groups' means, once the weights have moved."""
+        means = [self._of_groups(term) for term in terms]
+        totals = {name: torch.stack([of_term[name] for of_term in means]).sum(dim=0) for name in terms[0].losses}
+        lost = torch.stack([total[:-1] for total in totals.values()]).detach() / self._unit.to(self.weights)[:, None]
+        self.weights.mul_(torch.exp(self._step * lost.sum(dim=0)))
+        self.weights.div_(self.weights.sum())
+        shares = torch.cat([(1 - self._without) * self.weights, self.weights.new_tensor([self._without])])
+        return {name: (shares * total).sum() for name, total in totals.items()}
+
+    def _of_groups(self, term: Term) -> dict[str, Tensor]:
+        """Task -> (groups + 1,) means over the labelled faces of each group, 0 where there are none; no group last."""
+        group = self._groups[torch.from_numpy(term.faces)].to(self.weights.device) % (len(self.weights) + 1)
+        member = F.one_hot(group, len(self.weights) + 1).T.float()  # (groups + 1, B)
         means = {}
-        for name, losses in per_face.items():
-            known = ~losses.isnan()
-            counted = member * known
-            means[name] = counted @ losses.nan_to_num() / counted.sum(dim=1).clamp(min=1)
-        if learn:
-            total = torch.stack(list(means.values())).detach() / self._unit.to(self.weights)[:, None]
-            self.weights.mul_(torch.exp(self._step * total.sum(dim=0)))
-            self.weights.div_(self.weights.sum())
-        return {name: (self.weights * mean).sum() for name, mean in means.items()}
+        for name, losses in term.losses.items():
+            counted = member * ~losses.isnan()
+            means[name] = term.weight * (counted @ losses.nan_to_num()) / counted.sum(dim=1).clamp(min=1)
+        return means
 
 
 class Adversary(nn.Module):
@@ -78,8 +97,15 @@ class Adversary(nn.Module):
         self._weight = weight
         self.guess = nn.Sequential(nn.Linear(2 * len(self._specs), 64), nn.ReLU(), nn.Linear(64, len(target.names)))
 
-    def forward(self, logits: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
-        """Mean cross-entropy of its guesses over the faces whose labels are all there."""
+    def forward(self, logits: dict[str, Tensor], y: dict[str, Tensor], share: float = 1.0) -> Tensor:
+        """Mean cross-entropy of its guesses over the faces whose labels are all there.
+
+        share: of each picture that is its own (`losses.terms`): as much counts the guess from its own labels.
+        """
+        own = self._cost(logits, y)
+        return own if share == 1 else share * own + (1 - share) * self._cost(logits, opposite(y))
+
+    def _cost(self, logits: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
         known = ~torch.stack([y[name] for name in (*self._specs, SENSITIVE)]).isnan().any(dim=0)
         if not known.any():
             return 0.0 * self.guess(torch.zeros(1, 2 * len(self._specs), device=known.device)).sum()

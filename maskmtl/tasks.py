@@ -16,7 +16,8 @@ class Target(Protocol):
     @property
     def out_features(self) -> int: ...
     def loss(self, logits: Tensor, y: Tensor) -> Tensor: ...
-    def imitation(self, logits: Tensor, other: Tensor) -> Tensor: ...
+    def imitation(self, logits: Tensor, other: Tensor, of: "Target") -> Tensor: ...
+    def constant(self, y: Tensor) -> Tensor: ...
     def decode(self, logits: Tensor) -> Tensor: ...
     def score(self, logits: Tensor, index: int | Tensor | None = None) -> Tensor: ...
 
@@ -45,11 +46,16 @@ class Classes:
             return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype), reduction="none")
         return F.cross_entropy(logits, y.long(), reduction="none")
 
-    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
-        """(B,) cross-entropy with the probabilities of `other` logits (B, K), in nats."""
+    def imitation(self, logits: Tensor, other: Tensor, of: Target) -> Tensor:
+        """(B,) cross-entropy with the probabilities of `other` logits (B, K) of the same classes, in nats."""
         if self.binary:
             return F.binary_cross_entropy_with_logits(logits[:, 0], torch.sigmoid(other[:, 0]), reduction="none")
         return F.cross_entropy(logits, F.softmax(other, dim=1), reduction="none")
+
+    def constant(self, y: Tensor) -> Tensor:
+        """(K,) logits of the answer that costs least for all labels (N,): their shares."""
+        shares = torch.bincount(y.long(), minlength=len(self.names)) / len(y)
+        return torch.logit(shares[1:], eps=1e-7) if self.binary else shares.clamp(min=1e-7).log()
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, len(names)), each row sums to 1."""
@@ -106,9 +112,14 @@ class Scalar:
         error = logits[:, 0] - (y.to(logits.dtype) - self.mean) / self.std
         return error.abs() if self.criterion == "l1" else error.square()
 
-    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
-        """(B,) the loss with the values of `other` logits (B, 1) for labels."""
-        return self.loss(logits, self.decode(other))
+    def imitation(self, logits: Tensor, other: Tensor, of: Target) -> Tensor:
+        """(B,) the loss with the values of `other` logits (B, 1) for labels, as their own target `of` reads them."""
+        return self.loss(logits, of.decode(other))
+
+    def constant(self, y: Tensor) -> Tensor:
+        """(1,) the output that costs least for all labels (N,): their median or mean."""
+        middle = y.mean() if self.criterion == "mse" else y.median()
+        return ((middle - self.mean) / self.std)[None]
 
     def decode(self, logits: Tensor) -> Tensor:
         """(B,) value in `unit`, within low..high."""
@@ -142,13 +153,20 @@ class Distribution(Scalar):
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """(B,), in nats and units of `std`."""
         away = self.values(logits) - y[:, None]
-        wanted = F.softmax(-away.square() / (2 * self.sigma**2), dim=1)
-        cross_entropy = -(wanted * F.log_softmax(logits, dim=1)).sum(dim=1)
+        cross_entropy = -(self._wanted(away) * F.log_softmax(logits, dim=1)).sum(dim=1)
         return 0.5 * cross_entropy + (F.softmax(logits, dim=1) * away).sum(dim=1).abs() / self.std
 
-    def imitation(self, logits: Tensor, other: Tensor) -> Tensor:
-        """(B,) half the cross-entropy with the distribution of `other` logits (B, K), in nats."""
+    def _wanted(self, away: Tensor) -> Tensor:
+        """(B, K) shares around the label, from how far each value lies from it."""
+        return F.softmax(-away.square() / (2 * self.sigma**2), dim=1)
+
+    def imitation(self, logits: Tensor, other: Tensor, of: Target) -> Tensor:
+        """(B,) half the cross-entropy with the distribution of `other` logits (B, K) over the same values, in nats."""
         return 0.5 * F.cross_entropy(logits, F.softmax(other, dim=1), reduction="none")
+
+    def constant(self, y: Tensor) -> Tensor:
+        """(K,) logits of about the answer that costs least for all labels (N,): the mean of what is wanted."""
+        return self._wanted(self.values(y) - y[:, None]).mean(dim=0).clamp(min=1e-12).log()
 
     def decode(self, logits: Tensor) -> Tensor:
         """(B,) median in `unit`: what costs least in absolute error."""

@@ -38,6 +38,7 @@ from maskmtl.dataset import as_tensor, augment, cached_render, check_masks
 from maskmtl.distillation import Teacher
 from maskmtl.fairness import FAIRNESS, Adversary, GroupDRO, balanced_order, group_of
 from maskmtl.files import write_array, write_json, write_text
+from maskmtl.losses import Mean, constant_losses, terms
 from maskmtl.manifest import Faces
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.networks import ENCODERS, SHARING, MaskMTL
@@ -260,15 +261,15 @@ def train(
                 outputs = model(own)
                 answers = teacher.answers(twin[0]) if teacher else {}
             logits = {name: output.float() for name, output in outputs.items()}
-            losses = mixed_losses(specs, logits, y, rows, share, reduce)
-            if teacher:
-                losses = {name: losses[name] + loss for name, loss in teacher.losses(logits, answers).items()}
+            imitation = teacher.losses(logits, answers) if teacher else None
+            losses = reduce(terms(specs, logits, y, rows, share, imitation))
             stacked = torch.stack(list(losses.values()))
-            if not torch.isfinite(stacked).all():
+            # a missing label's loss is NaN and left out: so the answers themselves are looked at
+            if not all(values.isfinite().all() for values in (stacked, *logits.values())):
                 raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
             optimiser.zero_grad()
             if adversary is not None:
-                adversary(logits, y).backward(retain_graph=True)
+                adversary(logits, y, share).backward(retain_graph=True)
             balance.backward(stacked, model)
             if config.sharing == "soft" and config.tie:
                 (config.tie * model.tie()).backward()
@@ -341,20 +342,6 @@ def training_specs(table: pd.DataFrame, age_loss: str) -> dict[str, TaskSpec]:
     return specs
 
 
-def constant_losses(specs: dict[str, TaskSpec], y: dict[str, Tensor]) -> Tensor:
-    """(T,) mean loss of about the best constant answer: entropy of the labels, deviation from their median or mean."""
-    costs = []
-    for name, spec in specs.items():
-        labels = y[name][~y[name].isnan()]
-        if isinstance(spec.target, Classes):
-            costs.append(torch.distributions.Categorical(torch.bincount(labels.long()).float()).entropy())
-        else:
-            middle = labels.mean() if spec.target.criterion == "mse" else labels.median()
-            deviation = (labels - middle) / spec.target.std
-            costs.append(deviation.square().mean() if spec.target.criterion == "mse" else deviation.abs().mean())
-    return torch.stack(costs).clamp(min=1e-6)
-
-
 def skill(figures: dict[str, dict[str, float]], y: dict[str, Tensor], specs: dict[str, TaskSpec]) -> float:
     """One number to choose an epoch by: the mean over masks and tasks of accuracy, or 1 - MAE / MAE of the median."""
     values = []
@@ -383,11 +370,12 @@ def validate(model: MaskMTL, images: np.ndarray, y: dict[str, Tensor], precision
     figures = {}
     for name, spec in model.specs.items():
         labelled = ~y[name].isnan()
-        y_true, y_pred = y[name][labelled], spec.target.decode(torch.cat(logits[name]))[labelled]
-        if isinstance(spec.target, Classes):
-            figures[f"{name}_accuracy"] = float((y_true == y_pred).float().mean())
-        else:
-            figures[f"{name}_mae"] = float((y_true - y_pred).abs().mean())
+        answers = torch.cat(logits[name])
+        y_true, y_pred = y[name][labelled], spec.target.decode(answers)[labelled]
+        classes = isinstance(spec.target, Classes)
+        figure = (y_true == y_pred).float().mean() if classes else (y_true - y_pred).abs().mean()
+        broken = not answers.isfinite().all()  # decoded, they look like answers
+        figures[f"{name}_{'accuracy' if classes else 'mae'}"] = math.nan if broken else float(figure)
     return figures
 
 
@@ -479,42 +467,6 @@ def _ahead(
             found = images.result()
             waited.append(time.monotonic() - started)
             yield rows, found
-
-
-class Mean(nn.Module):
-    """Losses per task, (B,) with NaN where a label is missing, to their means."""
-
-    def forward(self, per_face: dict[str, Tensor], rows: np.ndarray, *, learn: bool) -> dict[str, Tensor]:
-        return {name: losses.nansum() / (~losses.isnan()).sum().clamp(min=1) for name, losses in per_face.items()}
-
-
-def mixed_losses(
-    specs: dict[str, TaskSpec],
-    logits: dict[str, Tensor],
-    y: dict[str, Tensor],
-    rows: np.ndarray,
-    share: float,
-    reduce: nn.Module,
-) -> dict[str, Tensor]:
-    """One loss per task of a batch whose faces are mixed with its opposite ones: `share` of each is its own."""
-    losses = reduce(_per_face(specs, logits, y), rows, learn=True)
-    if share == 1:
-        return losses
-    other = reduce(
-        _per_face(specs, logits, {name: labels.flip(0) for name, labels in y.items()}), rows[::-1].copy(), learn=False
-    )
-    return {name: share * loss + (1 - share) * other[name] for name, loss in losses.items()}
-
-
-def _per_face(specs: dict[str, TaskSpec], logits: dict[str, Tensor], y: dict[str, Tensor]) -> dict[str, Tensor]:
-    """(B,) losses, NaN where a label is missing."""
-    found = {}
-    for name, spec in specs.items():
-        known = ~y[name].isnan()
-        losses = torch.full_like(y[name], torch.nan)
-        losses[known] = spec.target.loss(logits[name][known], y[name][known])
-        found[name] = losses
-    return found
 
 
 def _resumed_config(run: Path, config: TrainConfig | None) -> TrainConfig:

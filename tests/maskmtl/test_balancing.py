@@ -68,7 +68,8 @@ def test_mgda_finds_the_shortest_vector_between_two_gradients():
 @pytest.mark.parametrize("name", ["pcgrad", "upgrad", "cagrad", "mgda", "aligned", "nash", "imtl_g"])
 def test_no_task_gets_worse_where_gradients_conflict(name):
     torch.manual_seed(0)
-    gradients = [[1.0, 0.2], [-0.8, 0.5]]
+    gradients = [[2.0, 0.0], [-1.0, 0.8]]
+    assert torch.tensor(gradients)[1] @ torch.tensor(gradients).sum(dim=0) < -0.3  # their sum harms the second
     shared, _ = shared_gradient(balancing(name, ("a", "b"), torch.ones(2)), gradients, (1.0, 1.0))
     assert (torch.tensor(gradients) @ shared > -1e-3).all()
     assert shared.norm() > 0.05
@@ -88,6 +89,14 @@ def test_gradnorm_by_hand():
     target = 1.4 * torch.tensor([2 / 3, 4 / 3]) ** 1.5
     expected = torch.sign(torch.tensor([1.2, 1.6]) - target) * torch.tensor([3.0, 1.0])
     torch.testing.assert_close(method.weights.grad, expected)
+
+
+def test_gradnorm_waits_for_a_tasks_first_label():
+    method = GradNorm(2)
+    for losses in ((1.0, 0.0), (0.5, 4.0), (0.25, 2.0)):  # no label of the second in the first batch
+        model = Line([[3.0, 0], [0, 1.0]])
+        method.backward(model.losses(losses), model)
+    assert method.first.tolist() == [1.0, 4.0]
 
 
 def test_pareto_mtl_descends_the_broken_constraint_first():

@@ -89,8 +89,8 @@ def test_imitation_of_a_sure_teacher_is_the_loss_of_its_label():
     logits = torch.tensor([[0.3, -1.0, 2.0]])
     three, two = Classes(("a", "b", "c")), Classes(("a", "b"))
     sure = torch.tensor([[-40.0, 40.0, -40.0]])
-    assert three.imitation(logits, sure).item() == pytest.approx(three.loss(logits, torch.tensor([1.0])).item())
-    assert two.imitation(logits[:, :1], sure[:, :1]).item() == pytest.approx(
+    assert three.imitation(logits, sure, three).item() == pytest.approx(three.loss(logits, torch.tensor([1.0])).item())
+    assert two.imitation(logits[:, :1], sure[:, :1], two).item() == pytest.approx(
         two.loss(logits[:, :1], torch.tensor([0.0])).item()
     )
 
@@ -103,10 +103,17 @@ def test_imitation_is_least_for_the_teachers_own_answer():
         (Distribution("years", 0, 3), 4),
     ):
         logits = teacher[:, :width].clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(target.imitation(logits, teacher[:, :width]).sum(), logits)
+        (gradient,) = torch.autograd.grad(target.imitation(logits, teacher[:, :width], target).sum(), logits)
         assert gradient.abs().max() < 1e-6
-        assert target.imitation(teacher[:, :width] + torch.eye(width)[:1], teacher[:, :width]) > target.imitation(
-            teacher[:, :width], teacher[:, :width]
-        )
+        own = teacher[:, :width]
+        assert target.imitation(own + torch.eye(width)[:1], own, target) > target.imitation(own, own, target)
     scalar = Scalar("years", 0, 116, mean=30, std=10)
-    assert scalar.imitation(torch.tensor([[0.5]]), torch.tensor([[1.5]])).item() == pytest.approx(1)
+    assert scalar.imitation(torch.tensor([[0.5]]), torch.tensor([[1.5]]), scalar).item() == pytest.approx(1)
+
+
+def test_a_teachers_value_is_read_in_its_own_unit():
+    raw, scaled = Scalar("years", 0, 116), Scalar("years", 0, 116, mean=30, std=10)
+    says_43 = {raw: torch.tensor([[43.0]]), scaled: torch.tensor([[1.3]])}
+    for student in says_43:
+        for teacher, answer in says_43.items():
+            assert student.imitation(says_43[student], answer, teacher).item() == pytest.approx(0, abs=1e-5)
