@@ -496,7 +496,9 @@ def _table(args: argparse.Namespace) -> int | None:
             raise ValueError(f"protocols should be of {list(PROTOCOLS)}, got {protocol!r}")
     if not all(seed.isdecimal() for seed in args.seeds):
         raise ValueError(f"seeds should be whole numbers, got {','.join(args.seeds)}")
-    entries = table.plan(args.recipes or ROWS, args.protocols, [int(seed) for seed in args.seeds])
+    entries = table.plan(
+        ROWS if args.recipes is None else args.recipes, args.protocols, [int(seed) for seed in args.seeds]
+    )
 
     def log(name: str, line: dict[str, Any]) -> None:
         print(name, end=": ")

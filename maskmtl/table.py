@@ -1,9 +1,10 @@
 """The paper's table: train its rows where they are missing, evaluate them, and set paper and ours side by side."""
 
+import hashlib
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from maskmtl.checkpoint import load_model, usable_device
 from maskmtl.evaluation import choose
 from maskmtl.files import write_json, write_text
 from maskmtl.inference import predict
-from maskmtl.manifest import load_faces
+from maskmtl.manifest import Faces, load_faces
 from maskmtl.metrics import errors, wilson
 from maskmtl.page import html_page, html_table
 from maskmtl.recipes import ROWS, Recipe, recipe
 from maskmtl.splits import PROTOCOLS
 from maskmtl.tasks import TASKS, Classes
-from maskmtl.training import Progress, train, variants_folder
+from maskmtl.training import Progress, TrainConfig, train, variants_folder
 
 FIGURES = "figures.json"
 _TESTED_ON_PARTS = ("maskmtl-bare", "maskmtl", "default")
@@ -44,7 +45,13 @@ class Entry:
 
 def plan(names: Iterable[str] = ROWS, protocols: Iterable[str] = PROTOCOLS, seeds: Iterable[int] = (0,)) -> list[Entry]:
     """What the table is made of: every row on `random`; the MaskMTL rows with the non-local block and the default model
-    on `parts`."""
+    on `parts`. ValueError for a row that none of these protocols has."""
+    names, protocols = list(names), list(protocols)
+    if not names:
+        raise ValueError(f"recipes should be of {list(ROWS)}, got none")
+    for name in names:
+        if "random" not in protocols and name not in _TESTED_ON_PARTS:
+            raise ValueError(f"recipes should be of {list(_TESTED_ON_PARTS)} for protocols {protocols}, got {name!r}")
     return [
         Entry(name, protocol, seed)
         for protocol in protocols
@@ -68,19 +75,27 @@ def make(
     """A line per mask of each entry that is there: see `lines_of`. Each has a folder in `runs`; one stopped goes on.
 
     What learns from a teacher on another protocol than `random` gets one that was trained on that protocol first.
-    Raises training.Stopped when `stop` says so, and ValueError for an unknown recipe.
+    Raises training.Stopped when `stop` says so, and ValueError for an unknown recipe, faces that lack what the table
+    tells, and a run in `runs` of other faces or settings.
     """
     where = usable_device(device)
     chosen = [(entry, recipe(entry.name, where)) for entry in entries]
+    faces = {protocol: load_faces(faces_folder, protocol) for protocol in {entry.protocol for entry, _ in chosen}}
+    for protocol, of_protocol in faces.items() if train_missing else ():
+        _check_test_faces(of_protocol, protocol)
 
-    def trained(entry: Entry, row: Recipe) -> Path:
-        folder = runs / entry.folder
+    def config_of(entry: Entry, row: Recipe) -> TrainConfig:
         config = replace(row.config, protocol=entry.protocol, seed=entry.seed)
         if config.teacher and entry.protocol != "random":
-            teacher = trained(Entry(_TEACHER, entry.protocol), recipe(_TEACHER, where))
-            config = replace(config, teacher=str(teacher.resolve()))
+            config = replace(config, teacher=str((runs / Entry(_TEACHER, entry.protocol).folder).resolve()))
+        return config
+
+    def trained(entry: Entry, row: Recipe) -> Path:
+        folder, config = runs / entry.folder, config_of(entry, row)
+        if config.teacher and entry.protocol != "random":
+            trained(Entry(_TEACHER, entry.protocol), recipe(_TEACHER, where))
         return train(
-            load_faces(faces_folder, entry.protocol), folder, config, resume=(folder / "config.json").is_file(),
+            faces[entry.protocol], folder, config, resume=(folder / "config.json").is_file(),
             device=where, cache=variants_folder(faces_folder), stop=stop,
             progress=progress and partial(progress, entry.folder), log=log and partial(log, entry.folder),
         )  # fmt: skip
@@ -88,19 +103,42 @@ def make(
     lines: list[dict[str, Any]] = []
     for entry, row in chosen:
         folder = runs / entry.folder
+        about = _about(faces[entry.protocol], config_of(entry, row))
         if not (folder / FIGURES).is_file():
             if not train_missing:
                 continue
-            write_json(folder / FIGURES, figures(faces_folder, trained(entry, row), entry, row, where))
-        lines += lines_of(entry, row, json.loads((folder / FIGURES).read_text()))
+            found = figures(faces[entry.protocol], trained(entry, row), entry, row, where)
+            write_json(folder / FIGURES, about | found)
+        found = json.loads((folder / FIGURES).read_text())
+        other = [name for name, value in about.items() if found.get(name) != value]
+        if other:
+            raise ValueError(
+                f"runs should be of these faces and this version's recipes, {str(folder)!r} is of other {other}: name "
+                f"another folder for runs, or remove {FIGURES} there"
+            )
+        lines += lines_of(entry, row, found)
     return pd.DataFrame(lines)
 
 
-def figures(faces_folder: Path, run: Path, entry: Entry, row: Recipe, device: torch.device) -> dict[str, Any]:
+def _check_test_faces(faces: Faces, protocol: str) -> None:
+    """ValueError, before anything is trained, for a test split that has not two labels of each task."""
+    table = faces.in_split("test").table
+    for task in TASKS:
+        if (n := int(table[task].notna().sum())) < 2:
+            raise ValueError(f"faces should have at least two test faces with {task} in protocol {protocol!r}, got {n}")
+
+
+def _about(faces: Faces, config: TrainConfig) -> dict[str, Any]:
+    """What figures are of: the digest of the test faces, and the settings but for where a teacher lies."""
+    digests = np.sort(faces.in_split("test").digests).tobytes()
+    settings = json.loads(json.dumps({**asdict(config), "teacher": Path(config.teacher).name}))
+    return {"faces": hashlib.blake2b(digests, digest_size=16).hexdigest(), "config": settings}
+
+
+def figures(faces: Faces, run: Path, entry: Entry, row: Recipe, device: torch.device) -> dict[str, Any]:
     """Figures of a run's best epoch on the test split, with 95 % intervals, and what the training took."""
     model = load_model(run, device)
-    faces = choose(load_faces(faces_folder, entry.protocol), str(run), "test")
-    predictions = predict(model, faces, masks=row.masks, seed=entry.seed)
+    predictions = predict(model, choose(faces, str(run), "test"), masks=row.masks, seed=entry.seed)
     tested: dict[str, Any] = {}
     for mask, of_mask in predictions.groupby("mask", sort=False):
         found = tested[mask] = {}
@@ -113,7 +151,7 @@ def figures(faces_folder: Path, run: Path, entry: Entry, row: Recipe, device: to
                 low, high = value - reach, value + reach
             found[task] = {"value": value, "low": float(low), "high": float(high), "n": len(wrong)}
     epochs = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
-    seconds = sum(epoch["seconds"] for epoch in epochs)
+    seconds = max(sum(epoch["seconds"] for epoch in epochs), 0.1)  # an epoch's are rounded to this
     return {
         "test": tested,
         "epochs": len(epochs),

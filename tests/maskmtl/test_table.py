@@ -112,6 +112,34 @@ def test_a_teacher_is_trained_on_the_students_protocol(quick, prepared_demo, tmp
     assert not (tmp_path / "teacher-parts-seed0" / table.FIGURES).exists()  # a teacher is never tested
 
 
+def test_figures_of_other_faces_or_settings_are_not_taken_for_these(quick, prepared_demo, tmp_path, monkeypatch):
+    runs, entries = tmp_path / "runs", table.plan(["hard"], ["random"])
+    table.make(prepared_demo, runs, entries)
+    other = shutil.copytree(prepared_demo, tmp_path / "other")
+    manifest = pd.read_parquet(other / "manifest.parquet")
+    manifest.assign(random=manifest["random"].replace({"val": "test", "test": "val"})).to_parquet(
+        other / "manifest.parquet"
+    )
+    with pytest.raises(ValueError, match=r"runs should be of these faces .* is of other \['faces'\]"):
+        table.make(other, runs, entries)
+    row = recipes.RECIPES["hard"]
+    monkeypatch.setitem(recipes.RECIPES, "hard", replace(row, config=replace(row.config, lr=0.5)))
+    with pytest.raises(ValueError, match=r"is of other \['config'\]"):
+        table.make(prepared_demo, runs, entries, train_missing=False)
+
+
+def test_what_the_table_can_not_tell_is_refused_before_training(quick, prepared_demo, tmp_path):
+    other = shutil.copytree(prepared_demo, tmp_path / "other")
+    manifest = pd.read_parquet(other / "manifest.parquet")
+    manifest.loc[manifest["random"] == "test", "ethnicity"] = None
+    manifest.to_parquet(other / "manifest.parquet")
+    with pytest.raises(ValueError, match="at least two test faces with ethnicity in protocol 'random', got 0"):
+        table.make(other, tmp_path / "runs", table.plan(["hard"], ["random"]))
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ValueError, match=r"for protocols \['parts'\], got 'fixed'"):
+        table.plan(["default", "fixed"], ["parts"])
+
+
 def test_wrong_arguments(prepared_demo, tmp_path, capsys):
     command = ["table", str(prepared_demo), "--runs", str(tmp_path)]
     for extra, message in (
