@@ -1,6 +1,7 @@
 """A model on disk: a folder with model.safetensors and a JSON card that rebuilds the network. No pickle is read."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def load_model(name_or_path: str | Path, device: str | torch.device | None = Non
         ) from error
     if card.get("format") != FORMAT:
         raise ValueError(f"card should have format {FORMAT}, got {card.get('format')} in {str(folder / CARD)!r}")
-    model = MaskMTL(specs, **network)
+    try:
+        model = MaskMTL(specs, **network)
+    except TypeError as error:
+        raise ValueError(f"network should be one of this version, got {network} in {str(folder / CARD)!r}") from error
     try:
         model.load_state_dict(load_tensors(folder / WEIGHTS))
     except RuntimeError as error:
@@ -85,7 +89,7 @@ def model_folder(name_or_path: str | Path) -> Path:
 
 def available_models() -> list[dict[str, Any]]:
     """The cards of the models that come with the project, by name; the default one first."""
-    folders = [card.parent for card in sorted(MODELS.glob(f"*/{CARD}"))]
+    folders = [card.parent for card in sorted(MODELS.glob(f"[!.]*/{CARD}"))]
     cards = [{"name": f.name, **json.loads((f / CARD).read_text(encoding="utf-8"))} for f in folders]
     return sorted(cards, key=lambda card: (card["name"] != DEFAULT_MODEL, card["name"]))
 
@@ -126,8 +130,14 @@ def publish(run: str | Path, name: str) -> Path:
         raise ValueError(f"name should be new, got {name!r}: remove {str(folder)!r} first")
     source = model_folder(run)
     tensors = load_tensors(source / WEIGHTS)
-    save_tensors(folder / WEIGHTS, {k: t.half() if t.ndim > 1 else t for k, t in tensors.items()})
-    for extra in (CARD, SEEN):
-        if (source / extra).is_file():
-            write_bytes(folder / extra, (source / extra).read_bytes())
+    partial = MODELS / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        save_tensors(partial / WEIGHTS, {k: t.half() if t.ndim > 1 else t for k, t in tensors.items()})
+        for extra in (CARD, SEEN):
+            if (source / extra).is_file():
+                write_bytes(partial / extra, (source / extra).read_bytes())
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -80,11 +80,13 @@ def _render_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, mask: str, 
 def cached_render(faces: Faces, mask: str, *, size: int, seed: int, folder: Path) -> np.ndarray:
     """render() of at least one face, kept as a file in `folder`.
 
-    The file is named after the faces' ids and digests and the first face as drawn: other faces, crops, landmarks or
-    ways to draw a mask get another file.
+    The file is named after the faces' ids, digests and landmarks and the first face as drawn, in every kind where any
+    may be drawn: other faces, crops, landmarks or ways to draw a mask get another file.
     """
     named = hashlib.blake2b("".join(faces.table["face_id"] + faces.table["digest"]).encode(), digest_size=8)
-    named.update(render(faces.select([0]), mask, size=size, seed=seed).tobytes())
+    named.update(np.ascontiguousarray(faces.landmarks.points).tobytes())
+    for one in MASKS if mask == MIXED else (mask,):
+        named.update(render(faces.select([0]), one, size=size, seed=seed).tobytes())
     path = folder / f"{mask.replace(':', '-')}-{size}px-seed{seed}-{named.hexdigest()}.npy"
     if not path.is_file():
         write_array(path, render(faces, mask, size=size, seed=seed))

@@ -103,7 +103,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_masks(self.masks)
+        if len(check_masks(self.masks)) < len(self.masks):
+            raise ValueError(f"masks should each be named once, got {list(self.masks)}")
         allowed: dict[str, Iterable[Any]] = {
             "sharing": SHARING, "channels": (1, 3), "encoder": ENCODERS, "balancing": BALANCINGS,
             "schedule": ("constant", "cosine"), "age_loss": (*AGE_LOSSES, "distribution"), "precision": PRECISIONS,
@@ -115,8 +116,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} should be positive, got {getattr(self, name)}")
-        for name in ("tie", "patience", "mixup"):
-            if not getattr(self, name) >= 0:
+        for name in ("tie", "patience", "mixup", "weight_decay", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average should be in 0..1, below 1, got {self.average}")
@@ -129,7 +130,11 @@ class TrainConfig:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "TrainConfig":
-        return TrainConfig(**{**values, "masks": tuple(values["masks"])})
+        """Raises ValueError for what is no configuration of this version."""
+        try:
+            return TrainConfig(**{**values, "masks": tuple(values["masks"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a run's configuration should be one of maskmtl {__version__}, got {error!r}") from error
 
 
 class Stopped(Exception):
@@ -194,8 +199,9 @@ def train(
         _teacher(config.teacher, network(), faces)
     else:
         network()
+    balancing(config.balancing, list(specs), torch.ones(len(specs)))
     run.mkdir(parents=True, exist_ok=True)
-    _keep_faces(run, train=train_faces, val=val_faces)
+    _keep_faces(run, resume=resume, train=train_faces, val=val_faces)
     write_json(run / "config.json", asdict(config))
 
     folder = cache or run / "variants"
@@ -297,9 +303,8 @@ def train(
         }
         if score > state["best_score"]:
             state.update(best_score=score, best_epoch=epoch)
-            card = _card(faces, train_faces, val_faces, config, line)
-            save_model(kept, run, card)
-            _save_seen(run, train_faces, val_faces)
+            _save_seen(run, train_faces, val_faces)  # first: a model should never be without the list
+            save_model(kept, run, _card(faces, train_faces, val_faces, config, line))
         state["epoch"] = epoch
         _save_state(run, modules, optimiser, state, line)
         if log is not None:
@@ -390,9 +395,12 @@ def _training_faces(faces: Faces, split: str) -> Faces:
 
 
 def _teacher(name: str, model: MaskMTL, faces: Faces) -> Teacher:
-    known = np.isin(faces.in_split("test").digests, seen_digests(name)).sum()
-    if known:
-        raise ValueError(f"teacher should have seen no picture of the test split, {name!r} has seen {known}")
+    groups = faces.table["group_id"]
+    seen = groups.isin(groups[np.isin(faces.digests, seen_digests(name))]) & (faces.table["split"] == "test")
+    if seen.any():
+        raise ValueError(
+            f"teacher should have seen no picture of the test split nor a near-duplicate, {name!r} has of {seen.sum()}"
+        )
     return Teacher(name, model)
 
 
@@ -525,13 +533,13 @@ def _save_seen(run: Path, *parts: Faces) -> None:
     write_array(run / SEEN, np.sort(np.concatenate([part.digests for part in parts])))
 
 
-def _keep_faces(run: Path, **parts: Faces) -> None:
+def _keep_faces(run: Path, *, resume: bool, **parts: Faces) -> None:
     """Note what is learnt and validated on; ValueError where a run would go on with other faces than it began with."""
     digests = {
         name: hashlib.blake2b(np.sort(part.digests).tobytes(), digest_size=16).hexdigest()
         for name, part in parts.items()
     }
-    if (run / PICTURES).is_file() and json.loads((run / PICTURES).read_text()) != digests:
+    if resume and (run / PICTURES).is_file() and json.loads((run / PICTURES).read_text()) != digests:
         raise ValueError(
             f"a resumed run keeps its faces, {str(run)!r} got others than it began with: they were prepared anew, or "
             "lie in another folder. Begin another run"

@@ -49,6 +49,19 @@ def test_publishing_halves_the_file_and_keeps_the_answers(folder, tmp_path, monk
         publish(folder, "")  # the folder of all models is not to be removed
 
 
+def test_half_a_model_is_never_published(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "MODELS", tmp_path / "models")
+
+    def full(path, data):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(checkpoint, "write_bytes", full)
+        publish(folder, "mine")
+    assert list((tmp_path / "models").iterdir()) == []
+    publish(folder, "mine")
+
+
 def test_broken_models_are_refused_with_a_reason(folder, tmp_path):
     with pytest.raises(ValueError, match=r"model should be one of \[.*\] or a folder"):
         load_model("no-such-model")
@@ -70,6 +83,11 @@ def test_broken_models_are_refused_with_a_reason(folder, tmp_path):
             "other",
             json.dumps({**card, "network": {**card["network"], "channels": 3}}),
             "weights should fit the network",
+        ),
+        (
+            "foreign",
+            json.dumps({**card, "network": {**card["network"], "depth": 3}}),
+            "network should be one of this version",
         ),
     ):
         shutil.copytree(folder, tmp_path / name)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskmtl import dataset
 from maskmtl.dataset import as_tensor, augment, cached_render, check_masks, render, wear
 from maskmtl.photo import shrink
 
@@ -34,6 +35,23 @@ def test_rendering_in_processes_equals_one_by_one_and_is_cached(demo_faces, tmp_
     moved = replace(few.landmarks, points=few.landmarks.points + 0.05)  # as a better face mesh would
     again = cached_render(replace(few, landmarks=moved), "surgical", size=48, seed=3, folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 4 and not np.array_equal(again, first)
+    moved.points[0] = few.landmarks.points[0]  # of the first face as ever
+    cached_render(replace(few, landmarks=moved), "surgical", size=48, seed=3, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_new_way_to_draw_any_kind_is_not_taken_from_the_cache(demo_faces, tmp_path, monkeypatch):
+    few = demo_faces.select(np.arange(2))
+    cached_render(few, "mixed", size=48, seed=3, folder=tmp_path)
+    as_ever = dataset.overlay
+
+    def other_gas(image, points, *, mask, seed):
+        drawn = as_ever(image, points, mask=mask, seed=seed)
+        return replace(drawn, image=255 - drawn.image) if drawn.spec.kind == "gas" else drawn
+
+    monkeypatch.setattr(dataset, "overlay", other_gas)
+    cached_render(few, "mixed", size=48, seed=3, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_no_mask_is_the_face_itself(demo_faces):

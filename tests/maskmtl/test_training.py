@@ -181,11 +181,21 @@ def test_what_can_not_be_trained_on_is_refused(small, tmp_path, run):
         ("epochs", 0, "epochs should be positive"),
         ("masks", ("none", "veil"), "mask should be one of"),
         ("masks", (), "masks should name at least one"),
+        ("masks", ("none", "none", "mixed"), "masks should each be named once"),
+        ("mixup", np.inf, "mixup should be 0 or more"),
+        ("weight_decay", -0.1, "weight_decay should be 0 or more"),
+        ("seed", -1, "seed should be 0 or more"),
     ],
 )
 def test_wrong_settings_are_refused(field, value, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{field: value})
+
+
+@pytest.mark.parametrize("values", [{"epochs": 3}, {"masks": ["none"], "speed": 3}, ["none"]])
+def test_settings_of_another_version_are_refused(values):
+    with pytest.raises(ValueError, match="a run's configuration should be one of maskmtl"):
+        TrainConfig.from_json(values)
 
 
 def test_learning_rate_by_hand():
@@ -259,8 +269,16 @@ class TestTeacher:
 
     def test_a_teacher_that_knows_the_test_split_is_refused(self, small, run, tmp_path):
         other = replace(small, table=small.table.assign(split=["test", "train", "train", "val"] * 10))
-        with pytest.raises(ValueError, match=r"teacher should have seen no picture of the test split, .* has seen 10"):
+        words = "teacher should have seen no picture of the test split nor a near-duplicate, .* has of 10"
+        with pytest.raises(ValueError, match=words):
             train(other, tmp_path / "run", replace(QUICK, teacher=str(run)))
+        table = other.table  # as other files, but near-duplicates of a face that it knows
+        tests, known = table["split"] == "test", table["group_id"][1]
+        twins = table.assign(
+            digest=table["digest"].mask(tests, "0" * 16), group_id=table["group_id"].mask(tests, known)
+        )
+        with pytest.raises(ValueError, match=words):
+            train(replace(other, table=table.assign(**twins)), tmp_path / "run", replace(QUICK, teacher=str(run)))
 
     @pytest.mark.parametrize(
         ("change", "words"),
