@@ -3,8 +3,8 @@
     python -m benchmarks.audit_simulation [--null 1000] [--planted 300] [--replicates 500] [--processes 2]
 
 Prints three Markdown tables: how often a test alarms where nothing differs (5 % promised), how often an interval holds
-the truth (95 % promised) where groups and masks do differ, and how often a gap of 8 points in one of ten intersections
-of 300 faces is found and named.
+the truth (95 % promised) where groups and masks do differ, and how often a gap of 0, 4, 8 and 12 points in one of ten
+intersections of 300 faces is found and named.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python -m benchmarks.data_path PREPARED PICTURES [--n 2000]
 
-PREPARED is the prepared folder of the pictures in the folder PICTURES. Both sides give float tensors (B, 3, 48, 48) in
+PREPARED is the prepared folder of the pictures in the folder PICTURES. Both sides give float tensors (B, 3, 64, 64) in
 batches of 128, in this process and on one thread, once bare and once with a fresh mask of any kind on every face:
-    ours    pixels prepared once, masks drawn at the size that training uses
+    ours    pixels prepared once, masks drawn at the size that training for 48 px uses before it augments
     peer    torch's DataLoader over a Dataset that decodes a JPEG with Pillow, masks it at its own size from the
             prepared landmarks, and shrinks it
 Prints JSON: images per second of CPU time (steadier than wall time) of both and their ratio, and peak memory.
@@ -29,8 +29,9 @@ from maskmtl.manifest import Faces, load_faces
 from maskmtl.masks import MIXED, mask_seed, overlay
 from maskmtl.masks.fresh import FreshMasks
 from maskmtl.photo import shrink
+from maskmtl.training import MARGIN
 
-SIDE, BATCH = 48, 128
+SIDE, BATCH = round(48 * MARGIN), 128
 
 
 class Jpegs(Dataset):

@@ -1,6 +1,6 @@
 """Do the maps point at what the model uses? Deletion of a fifth of the picture, by each map against at random.
 
-    python benchmarks/deletion.py [FACES] [--split val] [--n 300] [--methods gradcam hirescam]
+    python benchmarks/deletion.py [FACES] [--model NAME] [--split val] [--n 300] [--methods gradcam hirescam]
 
 The fifth of the pixels where a map is highest is replaced by the mean face; the drop of the explained score is printed
 beside the drop for random smooth patches of the same area. A map that does no better than random explains nothing.

@@ -1,4 +1,4 @@
-"""Masks per second on all cores, beside MaskTheFace's published measurement on one.
+"""Masks per second on all cores, beside what MaskTheFace was measured at on one.
 
     python -m benchmarks.masks FACES [--n 500]
 
@@ -6,7 +6,7 @@ FACES: a prepared folder, or an archive of which --n pictures are prepared in a 
     overlay   from cached pixels and landmarks, at the prepared size; nothing is written
     whole     JPEG decoded, landmarks, overlay, picture (JPEG, quality 95) and alpha (PNG) written; the JPEGs are the
               archive's own, or the prepared faces encoded at quality 95
-    fresh     masks for training, 256 faces at 48 px, in one process of one thread
+    fresh     masks for training, 256 faces at 64 px (48 px before augmentation cuts them), in one process of one thread
 images_per_cpu_second is what a core does when it has nothing else to do: on a busy machine the other figure says
 more of the load than of the code. Peak memory is the largest worker's, after its first share of the work and at the
 end, and this process's own.
@@ -33,7 +33,7 @@ from maskmtl.photo import centre_square, read_photo, shrink
 from maskmtl.workers import Workers
 
 MASKTHEFACE = {"surgical": 15.3, "kn95": 14.9, "cloth": 11.4, "n95": 10.1, "gas": 6.5}  # images/s, one shared core
-SIDE, FRESH_SIDE, FRESH_FACES = 200, 48, 256
+SIDE, FRESH_SIDE, FRESH_FACES = 200, 64, 256
 CHUNK = 25
 Done = tuple[int, int, float, int]  # process, images, seconds of CPU, peak MB
 
@@ -154,7 +154,7 @@ def measure(source: Path, n: int, temporary: Path) -> dict[str, object]:
         "masktheface_images_per_second_on_one_core": MASKTHEFACE,
         "overlay": overlays,
         "whole": whole,
-        "fresh_48px_per_core": fresh,
+        "fresh_64px_per_core": fresh,
         "this_process_peak_mb": peak_mb(),
     }
 

@@ -1,6 +1,7 @@
 """Which methods find the evidence where it is known to be, and does the gate tell right maps from wrong ones?
 
-    python -m benchmarks.planted [--n 500] [--encoders compact,conv3] [--methods all] [--gate hirescam] [--out DIR]
+    python -m benchmarks.planted [--n 500] [--encoders compact,conv3] [--methods all] [--gate hirescam]
+        [--gate-n 200] [--threads N] [--out DIR]
 
 Trains a network for each encoder on planted faces (analyses/planted.py) and asks every method where the evidence of
 right answers lies, on faces that it has not seen; 'random' are smooth random maps. Columns per question: the pointing

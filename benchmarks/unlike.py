@@ -1,6 +1,7 @@
 """What the cohort card is worth, on val: which pictures are told to be unlike faces, and what similar faces tell.
 
-Half of val's faces make the record, the others are asked about. The test split is not touched.
+Of val's faces 2,000 make the record and 1,000 others are asked about; 6,000 training faces, drawn by chance, say what
+the model knows. The test split is not touched.
 """
 
 import argparse

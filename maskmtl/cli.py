@@ -158,9 +158,10 @@ def _parser(more: Callable[[AddCommand], None]) -> argparse.ArgumentParser:
         "--json", action="store_true", help="as one JSON object"
     )
     action("stop", "ask a run to stop, or take it out of the queue", one=True)
-    add_machine(action("resume", "go on with a stopped or failed run, in the background", one=True))
+    resume = action("resume", "go on with a stopped or failed run, in the background", one=True)
+    add_machine(resume, "the run's own", "all but one")
     action("delete", "remove a run, its weights and all", one=True)
-    add_machine(action("work", "train what is queued, until nothing is"))
+    add_machine(action("work", "train what is queued, until nothing is"), threads="all but one")
     made = action("export", "send a run to an MLflow server", one=True)
     made.add_argument("--mlflow", required=True, metavar="URI", help="of a tracking server, e.g. http://host:5000")
     made.add_argument("--experiment", default="maskmtl", help="default maskmtl")
@@ -229,7 +230,7 @@ def add_faces(sub: argparse.ArgumentParser) -> None:
         "--masks",
         type=names,
         default=("none",),
-        help="comma-separated, e.g. none,surgical (default none; to explain none,surgical)",
+        help="comma-separated (default none; of explain and atlas none,surgical)",
     )
     sub.add_argument("--protocol", default="random", help="random (default) or parts, for a prepared folder")
     sub.add_argument(
@@ -245,9 +246,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def add_machine(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    sub.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+def add_machine(
+    sub: argparse.ArgumentParser, device: str = "the GPU where there is one", threads: str = "all cores"
+) -> None:
+    sub.add_argument("--device", help=f"cpu, cuda, ... (default: {device})")
+    sub.add_argument("--threads", type=int, help=f"CPU threads (default: {threads})")
 
 
 def use_threads(threads: int | None) -> None:

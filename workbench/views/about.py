@@ -13,7 +13,7 @@ mask does to that, and for which groups. It says nothing reliable about the pers
 **For** research, auditing a model, teaching, and comparing what masks do to different groups of pictures.
 
 **Not for** deciding about anyone, identifying anyone, proving an age, or inferring a person's ethnicity or gender.
-In the European Union, Article 5(1)(g) of the AI Act forbids biometric categorisation that infers a person's race.
+In the European Union, Article 5(1)(g) of the AI Act forbids some inference of race from biometrics.
 
 **Annotations are not identities.** UTKFace's five ethnicities, its two genders and many of its ages were assigned by
 annotators or by algorithms from pictures. The model repeats what they saw, mistakes included.
