@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 LARGEST = 100  # MB of a file in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
 _UTKFACE = re.compile(r"\d{1,3}_[\d_]*\d{8,}")  # of names that lack a field as well
+_NAMED = ("age", "gender", "ethnicity")  # what UTKFace's names hold, in this order
 _CAPTURED = re.compile(r"\d{8,}")
 
 
@@ -80,7 +81,7 @@ def parse_utkface(path: str) -> tuple[dict[str, Any], str | None]:
         return {}, f"the name should have 4 fields, age_gender_ethnicity_captured, got {present}"
     if not all(f.isdecimal() for f in fields[:3]) or not _CAPTURED.match(fields[3]):
         return {}, f"the name should have numbers age_gender_ethnicity_yyyymmdd..., got {'_'.join(fields)!r}"
-    labels: dict[str, Any] = {name: float(f) for name, f in zip(TASKS, fields, strict=False)}
+    labels: dict[str, Any] = {name: float(f) for name, f in zip(_NAMED, fields, strict=False)}
     return {**labels, "captured": fields[3]}, label_problem(labels)
 
 
