@@ -1,7 +1,6 @@
 """A model on disk: a folder with model.safetensors and a JSON card that rebuilds the network. No pickle is read."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from maskmtl.files import write_atomic, write_bytes, write_json
+from maskmtl.files import whole_folder, write_atomic, write_bytes, write_json
 from maskmtl.networks import MaskMTL
 from maskmtl.paths import MODELS, runs_folder
 from maskmtl.tasks import TaskSpec
@@ -24,7 +23,10 @@ DEFAULT_MODEL = "maskmtl-compact"
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all."""
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomic(path, lambda partial: save_file(plain, partial))
+    try:
+        write_atomic(path, lambda partial: save_file(plain, partial))
+    except SafetensorError as error:  # no space left, for one
+        raise OSError(f"{str(path)!r} can't be written: {error}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -130,14 +132,12 @@ def publish(run: str | Path, name: str) -> Path:
         raise ValueError(f"name should be new, got {name!r}: remove {str(folder)!r} first")
     source = model_folder(run)
     tensors = load_tensors(source / WEIGHTS)
-    partial = MODELS / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    card = read_card(source)
+    if isinstance(training := card.get("training"), dict) and training.get("teacher"):
+        card["training"] = {**training, "teacher": Path(training["teacher"]).name}  # not where it lies on this machine
+    with whole_folder(folder) as partial:
         save_tensors(partial / WEIGHTS, {k: t.half() if t.ndim > 1 else t for k, t in tensors.items()})
-        for extra in (CARD, SEEN):
-            if (source / extra).is_file():
-                write_bytes(partial / extra, (source / extra).read_bytes())
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_json(partial / CARD, card)
+        if (source / SEEN).is_file():
+            write_bytes(partial / SEEN, (source / SEEN).read_bytes())
     return folder

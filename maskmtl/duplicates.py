@@ -1,5 +1,7 @@
 """Faces that are the same picture, or nearly: they share a group, and a group stands on one side of a split."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from scipy.sparse import coo_array
@@ -18,25 +20,29 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return small / norm if norm > 0 else small
 
 
-def near_pairs(thumbnails: np.ndarray, *, threshold: float = NEAR, block: int = 2048) -> np.ndarray:
-    """(N, 576) thumbnails -> (M, 2) index pairs i < j that correlate at `threshold` or more, mirrored or not."""
+def near_pairs(thumbnails: np.ndarray, *, threshold: float = NEAR, block: int = 512) -> Iterator[np.ndarray]:
+    """(N, 576) thumbnails -> (M, 2) index pairs i < j that correlate at `threshold` or more, mirrored or not; those of
+    one block of i at a time, since of N pictures that are all alike there are N^2 / 2."""
     mirrored = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(thumbnails), -1)
-    pairs = []
     for start in range(0, len(thumbnails), block):
         rows = thumbnails[start : start + block]
         similarity = np.maximum(rows @ thumbnails[start:].T, rows @ mirrored[start:].T)
         i, j = np.nonzero(similarity >= threshold)
         keep = i < j
-        pairs.append(np.stack([i[keep] + start, j[keep] + start], axis=1))
-    return np.concatenate(pairs)
+        yield np.stack([i[keep] + start, j[keep] + start], axis=1)
 
 
 def group_faces(thumbnails: np.ndarray, digests: np.ndarray) -> np.ndarray:
     """(N,) int group of each of N >= 1 faces: equal digests and near pairs are joined, transitively."""
-    n = len(digests)
-    _, same = np.unique(digests, return_inverse=True)
-    first = np.full(same.max() + 1, n)
-    np.minimum.at(first, same, np.arange(n))
-    pairs = np.concatenate([near_pairs(thumbnails), np.stack([first[same], np.arange(n)], axis=1)])
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    _, group = np.unique(digests, return_inverse=True)
+    for pairs in near_pairs(thumbnails):
+        if len(pairs):
+            group = _joined(group, pairs)
+    return group
+
+
+def _joined(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """(N,) groups, those of each pair made one."""
+    n, ends = int(group.max()) + 1, group[pairs]
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1][group]

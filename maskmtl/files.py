@@ -3,23 +3,64 @@
 import io
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+
+UMASK = os.umask(0)  # can only be read by setting it
+os.umask(UMASK)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary name beside `path`, then move the result into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _beside(path)
     try:
         write(partial)
-        partial.chmod(0o644)  # some writers make private files
+        partial.chmod(0o666 & ~UMASK)  # some writers make private files
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder beside `path` to fill, which becomes it when the block ends well; else all is as it was.
+
+    replace: whether what is there already, a folder of its own and no link, may go. Raises FileExistsError otherwise.
+    """
+    if path.is_symlink() or os.path.ismount(path):
+        raise FileExistsError(f"{str(path)!r} is a link or a mount, which can't be replaced: name a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = _beside(path), None
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            if not replace:
+                raise FileExistsError(f"{str(path)!r} exists by now: name a new folder")
+            old = _beside(path)
+            os.rename(path, old)
+        try:
+            os.rename(partial, path)
+        except OSError:
+            if old is not None:
+                os.rename(old, path)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if old is not None and path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name of our own for what is not whole yet."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.partial")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

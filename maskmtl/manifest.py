@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from maskmtl.files import whole_folder
 from maskmtl.masks.landmarks import Landmarks
 from maskmtl.paths import DEMO, cache_folder
 from maskmtl.splits import PROTOCOLS, SPLITS
@@ -156,13 +157,8 @@ def save_faces(faces: Faces, out: Path) -> None:
         raise ValueError(f"out should be a new folder, got {str(out)!r}, which exists")
     if not isinstance(faces.images._images, np.memmap):
         raise ValueError("faces should come from a prepared folder, got faces in memory")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copytree(Path(str(faces.images._images.filename)).parent, partial)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(out) as partial:
+        shutil.copytree(Path(str(faces.images._images.filename)).parent, partial, dirs_exist_ok=True)
 
 
 def open_faces(source: str | os.PathLike, protocol: str = "random", *, progress: Progress | None = None) -> Faces:

@@ -1,14 +1,12 @@
 """`maskmtl prepare`: one pass over a source of faces into a manifest, a uint8 pixel cache and landmarks."""
 
 import hashlib
-import os
-import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pandas as pd
 
 from maskmtl import __version__
 from maskmtl.duplicates import group_faces, thumbnail
-from maskmtl.files import write_json
+from maskmtl.files import whole_folder, write_json
 from maskmtl.manifest import FORMAT, INFO, LANDMARKS, MANIFEST, PIXELS, REJECTED, Progress, is_prepared
 from maskmtl.masks.landmarks import FaceMesh, Landmarks
 from maskmtl.photo import centre_square, find_faces, read_photo, shrink
@@ -27,7 +25,8 @@ from maskmtl.tasks import TASKS
 from maskmtl.workers import Workers
 
 SIZE = 200  # px, UTKFace's own
-CHUNK = 32  # pictures a worker takes at once
+CHUNK = 32  # pictures a worker takes at once,
+BYTES = 64 * 2**20  # or fewer, when their files hold this much together
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,8 @@ def prepare(
         raise ValueError(f"out should be a new folder, got {str(out)!r}, which exists: {hint}")
     pictures, total, aligned = read_source(Path(source))
     align = not aligned if align is None else align
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir()
-        done = _write(pictures, total, partial, align=align, size=size, seed=seed, workers=workers, progress=progress)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return done
+    with whole_folder(out, replace=overwrite) as partial:
+        return _write(pictures, total, partial, align=align, size=size, seed=seed, workers=workers, progress=progress)
 
 
 def _write(
@@ -155,18 +145,29 @@ def _manifest(table: pd.DataFrame, thumbnails: np.ndarray, seed: int) -> pd.Data
     return table[first + [c for c in table.columns if c not in (*first, "split")]]
 
 
+def _some(pictures: Iterator[Picture], n: int) -> list[Picture]:
+    """The next n pictures, or fewer where their files are large."""
+    found: list[Picture] = []
+    size = 0
+    while len(found) < n and size < BYTES and (picture := next(pictures, None)) is not None:
+        found.append(picture)
+        size += len(picture.data)
+    return found
+
+
 def _decode_all(pictures: Iterator[Picture], align: bool, size: int, workers: int) -> Iterator[_Face | tuple[str, str]]:
     """Faces, or (path, reason), in the order of the pictures, by a pool that never holds more than it needs."""
-    first = list(islice(pictures, 2 * CHUNK))
-    if workers == 1 or len(first) < 2 * CHUNK:  # a pool would cost more than it saves
-        for picture in chain(first, pictures):
+    first = _some(pictures, 2 * CHUNK)
+    more = _some(pictures, 1)
+    if workers == 1 or not more:  # a pool would cost more than it saves
+        for picture in chain(first, more, pictures):
             yield _decode(picture, align, size)
         return
     with Workers(workers) as pool:
         waiting: deque[Future] = deque()
-        rest = chain(first, pictures)
+        rest = chain(first, more, pictures)
         try:
-            while chunk := list(islice(rest, CHUNK)):
+            while chunk := _some(rest, CHUNK):
                 waiting.append(pool.submit(_decode_chunk, chunk, align, size))
                 if len(waiting) > 2 * workers:
                     yield from waiting.popleft().result()

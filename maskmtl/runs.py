@@ -371,10 +371,10 @@ def is_alive(folder: Path) -> bool:
     try:
         with open(folder / LOCK, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # it has gone, or nobody here may look at it
+        return False
     return False
 
 
@@ -397,7 +397,10 @@ def _check_idle(run: Run) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / ABOUT).is_file()
+    try:
+        return (folder / ABOUT).is_file()
+    except OSError:  # a folder of another user, or on a disk that has gone: the other runs are still to be seen
+        return False
 
 
 def _from_folder(folder: Path) -> Run | None:

@@ -4,13 +4,16 @@ Nothing is guessed: a name or row that lacks an annotation is reported with its 
 """
 
 import io
+import lzma
 import os
 import re
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -21,7 +24,8 @@ from maskmtl.tasks import TASKS, Classes, Scalar
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-LARGEST = 100  # MB of a file in a ZIP, unpacked: a ZIP of a few kB can hold gigabytes
+LARGEST = 100  # MB of a picture's file, unpacked: a ZIP of a few kB can hold gigabytes
+TWICE = "the archive has a file of this name already"
 _UTKFACE = re.compile(r"\d{1,3}_[\d_]*\d{8,}")  # of names that lack a field as well
 _NAMED = ("age", "gender", "ethnicity")  # what UTKFace's names hold, in this order
 _CAPTURED = re.compile(r"\d{8,}")
@@ -94,19 +98,25 @@ def read_source(source: Path) -> tuple[Iterator[Picture], int, bool]:
     if not source.exists():
         raise ValueError(f"source should be an archive, a folder or a CSV, got {str(source)!r}, which does not exist")
     if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.is_file() and is_image(p.name))
+        closed: list[OSError] = []
+        below = [Path(folder) / name for folder, _, names in os.walk(source, onerror=closed.append) for name in names]
+        files = sorted(path for path in below if is_image(path.name) and path.is_file())
         names = [_printable(p.relative_to(source).as_posix()) for p in files]
         if not names:
-            raise ValueError(f"folder should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}")
+            raise ValueError(
+                f"folder should hold pictures ({', '.join(IMAGE_SUFFIXES)}), got none in {str(source)!r}"
+                + (f", where {len(closed)} folders can't be read" if closed else "")
+            )
         utkface = looks_like_utkface(names)
-        return _from_folder(files, names, utkface), len(names), utkface
+        hidden = (_closed(source, error) for error in closed)
+        return chain(_from_folder(files, names, utkface), hidden), len(names) + len(closed), utkface
     if source.name.lower().endswith(ARCHIVE_SUFFIXES):
         return _read_archive(source)
     if source.suffix.lower() == ".zip":
         return _read_zip(source)
     if source.suffix.lower() == ".csv":
         table = _read_csv(source)
-        return _from_table(table, lambda path: (source.parent / path).read_bytes()), len(table), False
+        return _from_table(table, lambda path: _read_file(source.parent / path)), len(table), False
     raise ValueError(f"source should be a folder, a .zip, a .tar.gz or a .csv, got {str(source)!r}")
 
 
@@ -115,12 +125,32 @@ def _utkface_picture(path: str, data: bytes) -> Picture:
     return Picture(path, data, columns, reason)
 
 
+def _closed(source: Path, error: OSError) -> Picture:
+    """Of a folder that can't be looked into: it stands among what was not taken."""
+    name = _printable(Path(error.filename).relative_to(source).as_posix())
+    return Picture(name, reason=f"the folder can't be read: {error.strerror}")
+
+
+def _too_large() -> str:
+    return f"it is larger than {LARGEST} MB"
+
+
+def _read_file(path: Path) -> bytes:
+    """OSError where it is no file, such as a device or a pipe, or too large."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError("it is no file")
+    if about.st_size > LARGEST * 2**20:
+        raise OSError(_too_large())
+    return path.read_bytes()
+
+
 def _from_folder(files: list[Path], names: list[str], utkface: bool) -> Iterator[Picture]:
     for file, name in zip(files, names, strict=True):
         try:
-            data = file.read_bytes()
+            data = _read_file(file)
         except OSError as error:
-            yield Picture(name, reason=f"the file can't be read: {error.strerror}")
+            yield Picture(name, reason=f"the file can't be read: {error.strerror or error}")
             continue
         yield _utkface_picture(name, data) if utkface else Picture(name, data)
 
@@ -136,10 +166,18 @@ def _read_archive(source: Path) -> tuple[Iterator[Picture], int, bool]:
 
 
 def _from_archive(source: Path, above: int, utkface: bool) -> Iterator[Picture]:
+    taken: set[str] = set()
     for archive, member in _members(source):
+        path = _printable(str(PurePosixPath(*PurePosixPath(member.name).parts[above:])))
+        if path in taken:
+            yield Picture(path, reason=TWICE)
+            continue
+        taken.add(path)
+        if member.size > LARGEST * 2**20:
+            yield Picture(path, reason=f"the file can't be read: {_too_large()}")
+            continue
         file = archive.extractfile(member)
         assert file is not None  # it is a file
-        path = _printable(str(PurePosixPath(*PurePosixPath(member.name).parts[above:])))
         yield _utkface_picture(path, file.read()) if utkface else Picture(path, file.read())
 
 
@@ -163,7 +201,7 @@ def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
     """As a folder; where it holds one CSV, that tells which pictures count, by paths beside it, and what they show."""
     try:
         archive = zipfile.ZipFile(source)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise ValueError(f"archive should be a whole .zip, got {str(source)!r}: {error}") from error
     files = [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
     tables = [name for name in files if name.lower().endswith(".csv")]
@@ -184,7 +222,12 @@ def _read_zip(source: Path) -> tuple[Iterator[Picture], int, bool]:
 
 
 def _from_zip(archive: zipfile.ZipFile, names: list[str], utkface: bool) -> Iterator[Picture]:
+    taken: set[str] = set()
     for name in names:
+        if name in taken:
+            yield Picture(name, reason=TWICE)
+            continue
+        taken.add(name)
         try:
             data = _unpack(archive, name)
         except OSError as error:
@@ -198,10 +241,10 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         with archive.open(name) as file:
             data = file.read(LARGEST * 2**20 + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError) as error:
         raise OSError(str(error.args[0]) if error.args else repr(error)) from error
     if len(data) > LARGEST * 2**20:
-        raise OSError(f"it is larger than {LARGEST} MB unpacked")
+        raise OSError(_too_large())
     return data
 
 

@@ -120,7 +120,10 @@ def probability_matrix(probabilities: pd.Series) -> NDArray[np.float64]:
 def _arrow(lists: pd.Series) -> pa.Array:
     found = pa.array(lists.array if isinstance(lists.dtype, pd.ArrowDtype) else lists.tolist())
     whole = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    return whole.cast(_LISTS)
+    try:
+        return whole.cast(_LISTS)
+    except pa.ArrowException as error:
+        raise ValueError(f"probabilities should be lists of numbers, got {whole.type}") from error
 
 
 def _open(path: Path, text: Sequence[str]) -> pa.Table:
@@ -180,7 +183,10 @@ def _renamed(table: pa.Table, mapping: Mapping[str, str]) -> tuple[pd.DataFrame,
     table = table.rename_columns([ours.get(name, name) for name in table.column_names])
     for name in (*KEYS, "split"):
         if name in table.column_names and not pa.types.is_null(table.schema.field(name).type):
-            coded = table[name].cast(pa.string()).dictionary_encode()
+            try:
+                coded = table[name].cast(pa.string()).dictionary_encode()
+            except pa.ArrowException as error:
+                raise ValueError(f"{name} should be text or a number, got {table.schema.field(name).type}") from error
             table = table.set_column(table.column_names.index(name), name, coded)
     frame = table.to_pandas(
         types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None, split_blocks=True
@@ -238,8 +244,8 @@ def _parsed(text: object) -> list[float] | None:
         return None
     try:
         return [float(value) for value in json.loads(text)]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"probabilities should be lists such as [0.1, 0.9], or columns, got {text!r}") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"probabilities should be lists such as [0.1, 0.9], or columns, got {text[:40]!r}") from error
 
 
 def _class_names(task: str) -> list[str] | None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,8 @@ def gather(
     Args:
         faces: the name of the data set.
         files: what the predictions were read from, by name: they are hashed.
-        model: a folder with weights and card; else a model of data/models that has the audited model's name.
+        model: a folder with weights and card; else a model of data/models that has the audited model's name. Where its
+            teacher lies on this machine is left out.
         atlas, explained: folders of `maskmtl atlas` and `maskmtl explain`.
 
     Raises:
@@ -47,7 +49,8 @@ def gather(
             theirs, or as `ReportData`.
     """
     names = sorted(map(str, audit["model"].unique())) or [""]
-    folder = model or MODELS / names[0]
+    ours = Path(names[0]).name == names[0] and len(os.fsencode(names[0])) < 256  # a table may name anything
+    folder = model or MODELS / (names[0] if ours else "")
     if model is not None and not (folder / CARD).is_file():
         raise ValueError(f"model should be a folder with {CARD}, got {str(model)!r}")
     card = folder / CARD if names[0] and (folder / CARD).is_file() else None
@@ -76,7 +79,7 @@ def gather(
         settings=dict(settings or {}),
         versions={"maskmtl": __version__, "python": platform.python_version(), **_versions()},
         hashes={name: sha256(path) for name, path in hashed.items()},
-        card=json.loads(card.read_text(encoding="utf-8")) if card else None,
+        card=_card(card) if card else None,
         atlas=mean_maps,
         leakage=regions.leakage() if regions else None,
         coupling=heads if len(heads) else None,
@@ -87,6 +90,13 @@ def sha256(path: Path) -> str:
     """Of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _card(path: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(training := card.get("training"), dict) and isinstance(teacher := training.get("teacher"), str):
+        card["training"] = {**training, "teacher": Path(teacher).name}
+    return card
 
 
 def _versions() -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from threading import Lock
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -74,9 +75,13 @@ class Landmarks:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Landmarks":
-        """Read what save() wrote."""
-        with np.load(path, allow_pickle=False) as data:
-            return cls(data["points"].astype(np.float32), data["presence"], np.array(METHODS, "<U13")[data["method"]])
+        """Read what save() wrote. ValueError for a file that is not whole."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                points, presence, method = data["points"].astype(np.float32), data["presence"], data["method"]
+        except (BadZipFile, EOFError, KeyError) as error:
+            raise ValueError(f"landmarks should be a whole file, got {str(path)!r}: {error}") from error
+        return cls(points, presence, np.array(METHODS, "<U13")[method])
 
 
 def mean_face() -> np.ndarray:

@@ -49,14 +49,24 @@ def test_publishing_halves_the_file_and_keeps_the_answers(folder, tmp_path, monk
         publish(folder, "")  # the folder of all models is not to be removed
 
 
+def test_a_published_card_does_not_say_where_the_teacher_lies(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "MODELS", tmp_path / "models")
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    card = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**card, "training": {"teacher": "/home/someone/runs/taught", "lr": 1}}))
+    published = json.loads((publish(run, "mine") / "model.json").read_text())
+    assert published["training"] == {"teacher": "taught", "lr": 1}
+
+
 def test_half_a_model_is_never_published(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "MODELS", tmp_path / "models")
 
-    def full(path, data):
+    def full(path, card):
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
-        patch.setattr(checkpoint, "write_bytes", full)
+        patch.setattr(checkpoint, "write_json", full)
         publish(folder, "mine")
     assert list((tmp_path / "models").iterdir()) == []
     publish(folder, "mine")

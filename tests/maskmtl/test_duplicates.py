@@ -29,7 +29,14 @@ def test_pairs_do_not_depend_on_the_block_size():
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)
     thumbnails = faces_of([base[i % 5] for i in range(23)])
-    whole = near_pairs(thumbnails, block=2048)
-    blocks = near_pairs(thumbnails, block=4)
+    whole, blocks = (np.concatenate(list(near_pairs(thumbnails, block=block))) for block in (2048, 4))
     assert {tuple(p) for p in whole} == {tuple(p) for p in blocks}
     assert {tuple(p) for p in whole} == {(i, j) for i in range(23) for j in range(i + 1, 23) if i % 5 == j % 5}
+
+
+def test_pictures_that_are_all_alike_are_one_group_across_blocks():
+    one = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    other = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    thumbnails = faces_of([one] * 700 + [other] + [one] * 500)
+    groups = group_faces(thumbnails, np.arange(1201).astype(str))
+    assert len(set(groups)) == 2 and groups[0] == groups[1200] != groups[700]

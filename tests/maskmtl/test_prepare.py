@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from maskmtl.manifest import load_faces, open_faces
-from maskmtl.prepare import prepare
+from maskmtl.prepare import _some, prepare
+from maskmtl.sources import Picture
 
 NAMES = ["26_1_3_20170105000000001", "30_0_0_20170113000000002", "4_0_2_20170118000000003", "80_1_1_20170119000000004"]
 
@@ -119,6 +120,34 @@ def test_nothing_is_overwritten_unasked(folder, tmp_path):
     assert json.loads((tmp_path / "out" / "prepare.json").read_text())["size"] == 64
     with pytest.raises(ValueError, match="name a new folder"):  # never a folder that prepare did not make
         prepare(folder, folder, overwrite=True)
+
+
+def test_overwriting_loses_neither_the_old_nor_the_new(folder, tmp_path, monkeypatch):
+    prepare(folder, tmp_path / "out", size=64)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(OSError, match="is a link or a mount"):
+        prepare(folder, tmp_path / "link", overwrite=True)
+    before = (tmp_path / "out" / "prepare.json").read_text()
+    as_ever = os.rename
+
+    def rename(old, new):
+        if ".partial" in str(old) and not str(new).endswith(".partial"):
+            monkeypatch.setattr("os.rename", as_ever)
+            raise OSError("no space left on device")
+        as_ever(old, new)
+
+    monkeypatch.setattr("os.rename", rename)
+    with pytest.raises(OSError, match="no space left"):
+        prepare(folder, tmp_path / "out", overwrite=True, size=96)
+    assert (tmp_path / "out" / "prepare.json").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out", "pictures"]
+
+
+def test_large_pictures_are_held_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr("maskmtl.prepare.BYTES", 100)
+    pictures = iter([Picture("a", bytes(60)), Picture("b", bytes(60)), Picture("c", bytes(60))])
+    assert [picture.path for picture in _some(pictures, 64)] == ["a", "b"]
+    assert [picture.path for picture in _some(pictures, 64)] == ["c"] and _some(pictures, 64) == []
 
 
 def test_a_failure_leaves_nothing_behind(folder, tmp_path):

@@ -1,3 +1,4 @@
+import io
 import os
 import tarfile
 import zipfile
@@ -226,10 +227,63 @@ def test_a_zip_that_can_not_be_used(tmp_path, demo_face_paths, monkeypatch):
     with pytest.raises(ValueError, match="CSV should be readable"):
         read_source(damaged)
     (bomb,), _, _ = read_source(zipped(tmp_path / "bomb.zip", {"a.jpg": b"\0" * (3 * 2**20)}))
-    assert "larger than 1 MB unpacked" in bomb.reason
+    assert "larger than 1 MB" in bomb.reason
     whole = zipped(tmp_path / "damaged.zip", {"a.jpg": demo_face_paths[0].read_bytes()})
     data = bytearray(whole.read_bytes())
     data[200:260] = bytes(60)
     whole.write_bytes(data)
     (damaged,), _, _ = read_source(whole)
     assert "can't be read" in damaged.reason
+
+
+def test_what_stands_twice_in_an_archive_counts_once(tmp_path, demo_face_paths):
+    first, second = (path.read_bytes() for path in demo_face_paths[:2])
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.jpg", first)
+        archive.writestr("a.jpg", second)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for data in (first, second):
+            member = tarfile.TarInfo("faces/a.jpg")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    for name in ("a.zip", "a.tar"):
+        pictures = list(read_source(tmp_path / name)[0])
+        assert [picture.path for picture in pictures] == ["a.jpg", "a.jpg"]
+        assert [picture.reason for picture in pictures] == [None, "the archive has a file of this name already"]
+
+
+def test_a_large_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("maskmtl.sources.LARGEST", 1)
+    large = tmp_path / "faces" / "a.jpg"
+    large.parent.mkdir()
+    large.write_bytes(bytes(2 * 2**20))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(large, "a.jpg")
+    (tmp_path / "a.csv").write_text("path\nfaces/a.jpg\n")
+    for source in (large.parent, tmp_path / "a.tar", tmp_path / "a.csv"):
+        (picture,) = read_source(source)[0]
+        assert "larger than 1 MB" in picture.reason and not picture.data
+
+
+def test_a_csv_can_not_name_a_device(tmp_path):
+    (tmp_path / "a.csv").write_text("path\n/dev/zero\n")
+    (picture,) = read_source(tmp_path / "a.csv")[0]
+    assert "it is no file" in picture.reason
+
+
+def test_a_folder_that_can_not_be_looked_into_is_listed(tmp_path, demo_face_paths, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").write_bytes(demo_face_paths[0].read_bytes())
+    as_ever = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return as_ever(path)
+
+    monkeypatch.setattr("os.scandir", scandir)  # tests may run as root, who may look everywhere
+    pictures, n, _ = read_source(tmp_path)
+    assert [(p.path, p.reason) for p in pictures] == [
+        ("a.jpg", None), ("closed", "the folder can't be read: Permission denied"),
+    ]  # fmt: skip
+    assert n == 2
