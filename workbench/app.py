@@ -6,7 +6,7 @@ import streamlit as st
 
 
 def main() -> None:
-    from workbench import address, resources, retrain
+    from workbench import address, resources, retrain, sessions
     from workbench.sidebar import caution, sidebar
 
     here = Path(__file__).parent
@@ -29,6 +29,7 @@ def main() -> None:
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]
     )
+    sessions.enter()
     address.arrive(page.url_path)
     sidebar()
     with st.sidebar:
