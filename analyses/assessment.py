@@ -8,6 +8,7 @@ import pandas as pd
 
 from analyses.face import signed
 from analyses.fairness import group_table
+from analyses.fairness.groups import flag
 from analyses.figures import mask_name
 from maskmtl.metrics import confusion, per_class, wilson
 from maskmtl.tasks import Classes, TaskSpec
@@ -116,22 +117,29 @@ def in_words(table: pd.DataFrame, by: str) -> pd.DataFrame:
             row[mask_name(mask)] = _cell(score[score["mask"] == mask])
             change = of_group[(of_group["mask"] == mask) & of_group["metric"].str.endswith("_change")]
             if len(change):
-                row[f"{mask} − bare"] = _cell(change)
+                row[f"{mask_name(mask)} − bare"] = _cell(change)
         rows.append({**row, "note": score["flag"].iloc[0]})
     return pd.DataFrame(rows)
 
 
 def headline(assessment: Assessment) -> pd.DataFrame:
-    """For people: a row per mask; per task its score with a 95 % interval on a second line; n."""
+    """For people: a row per mask; per task its score with a 95 % interval on a second line; n, and whether it is few.
+
+    Where the tasks differ in n, each cell has its own.
+    """
     rows = []
     for mask in assessment.masks:
         of_mask = assessment.overall[assessment.overall["mask"] == mask]
         scores = of_mask[of_mask["metric"].isin(("accuracy", "mae"))]
-        row = {"mask": mask_name(mask)}
+        row, sizes = {"mask": mask_name(mask)}, sorted(set(scores["n"])) or [0]
         for task in assessment.tasks:
             title = f"{task} {'accuracy' if assessment.class_names(task) else 'error'}"
-            row[title] = _cell(scores[scores["task"] == task], assessment.unit(task))
-        rows.append({**row, "n": f"{scores['n'].max():,}"})
+            row[title] = _cell(scores[scores["task"] == task], assessment.unit(task), own_n=len(sizes) > 1)
+        if len(sizes) > 1:
+            row["n"] = f"{sizes[0]:,}–{sizes[-1]:,}"
+        else:
+            row["n"] = "\n".join(filter(None, (f"{sizes[0]:,}", flag(sizes[0]))))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -145,8 +153,8 @@ def _ratio(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
-def _cell(row: pd.DataFrame, unit: str = "") -> str:
-    """'91.2 %\\n88.0 to 93.6' of one row; changes of accuracy in points."""
+def _cell(row: pd.DataFrame, unit: str = "", *, own_n: bool = False) -> str:
+    """'91.2 %\\n88.0 to 93.6' of one row, with ', n 30: wide' where it tells its n; changes of accuracy in points."""
     value, low, high, metric = (row[name].item() for name in ("value", "ci_low", "ci_high", "metric"))
     if np.isnan(value):
         return "–"
@@ -154,5 +162,8 @@ def _cell(row: pd.DataFrame, unit: str = "") -> str:
     scale = 100 if share else 1
     numbers = [signed(scale * v) if change else f"{scale * v:.1f}" for v in (value, low, high)]
     unit = ("points" if change else "%") if share else unit
-    interval = "" if np.isnan(low) else f"\n{numbers[1]} to {numbers[2]}"
-    return numbers[0] + (f"\N{NO-BREAK SPACE}{unit}" if unit else "") + interval
+    below = [] if np.isnan(low) else [f"{numbers[1]} to {numbers[2]}"]
+    if own_n:
+        n, few = row["n"].item(), row["flag"].item().partition(": ")[2]
+        below.append(f"n {n:,}: {few}" if few else f"n {n:,}")
+    return numbers[0] + (f"\N{NO-BREAK SPACE}{unit}" if unit else "") + (f"\n{', '.join(below)}" if below else "")

@@ -1,11 +1,12 @@
 """Tables and arrays -> plotly figures and pictures; nothing is measured here.
 
-Colours stay apart for colour-blind eyes: Okabe and Ito's set for masks, with a marker shape each; Cividis for shares;
-over a face Inferno, because the middle of Cividis is the grey of the face, and for signed maps vermilion and blue about
-a colourless zero. Figures stay readable at a width of 400 px.
+Colours stay apart for colour-blind eyes: Okabe and Ito's set for masks, with a marker shape each, the same in every
+figure; Cividis for shares; over a face Inferno, because the middle of Cividis is the grey of the face, and for signed
+maps vermilion and blue about a colourless zero. Figures stay readable at a width of 400 px.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 
 import cv2
 import numpy as np
@@ -14,20 +15,61 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
 from plotly.colors import hex_to_rgb, sequential
 
+from maskmtl.masks import MASKS, MIXED, MaskSpec
 from maskmtl.tasks import TASKS
 
-# Okabe and Ito 2008, without yellow, too pale for thin marks on white, and grey for their black, unseen on dark
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#808080")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "x")
+# Okabe and Ito 2008, without yellow, too pale for thin marks on white, and grey for their black, unseen on dark; those
+# with a contrast of 3 on white come first
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#808080", "#E69F00", "#56B4E9")
+FOR, AGAINST = hex_to_rgb(PALETTE[1]), hex_to_rgb(PALETTE[0])  # of signed maps
+SYMBOLS = (
+    "circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "x", "star", "pentagon", "hourglass",
+)  # fmt: skip
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,10px")
+PLACED = ("none", *MASKS, MIXED)  # each has its place among colours, symbols and dashes
+KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
+WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
 NO_EVIDENCE = 0.01  # a map whose positive peak is below this share of its largest magnitude shows nothing
 OPACITY = 0.8
 BIN = 2.0
 
 
 def mask_name(mask: str) -> str:
-    """The word shown for a mask: 'none' is a bare face."""
-    return "bare" if mask == "none" else mask
+    """A mask's text in words: 'n95_valve:nose_out' -> 'N95 with valve, nose out'; 'none' is a bare face."""
+    if mask == "none":
+        return "bare"
+    try:
+        spec = MaskSpec.parse(mask)
+    except ValueError:  # as someone typed it, or another tool calls it
+        return mask
+    wear = None if spec.wear == "right" else WEARS[spec.wear]
+    return ", ".join(part for part in (KINDS.get(spec.kind, spec.kind), spec.colour, spec.pattern, wear) if part)
+
+
+def mask_places(masks: Iterable[str]) -> dict[str, int]:
+    """Each mask's place among colours, symbols and dashes: its kind's, which is the same in every figure.
+
+    A second mask of a kind takes the next that is free, and so does a name that is no kind. The first is kept for bare
+    faces, shown or not.
+    """
+    shown = list(dict.fromkeys(masks))
+    taken = {PLACED.index(mask): mask for mask in shown if mask in PLACED}
+    for mask in sorted(set(shown).difference(PLACED)):
+        taken[next(place for place in count(_kind_place(mask)) if place not in taken)] = mask
+    places = {mask: place for place, mask in taken.items()}
+    return {mask: places[mask] for mask in shown}
+
+
+def _kind_place(mask: str) -> int:
+    try:
+        return PLACED.index(MaskSpec.parse(mask).kind)
+    except ValueError:
+        return 1
+
+
+def mask_color(place: int) -> str:
+    """The colour at a place; others than that of bare faces come again, with another symbol and dash."""
+    return PALETTE[1 + (place - 1) % (len(PALETTE) - 1)] if place else PALETTE[0]
 
 
 def confusion_figure(counts: ArrayLike, names: Sequence[str]) -> go.Figure:
@@ -80,7 +122,7 @@ def audit_figure(
     groups, masks = list(rows["group"].unique()), list(rows["mask"].unique())
     figure = _figure(height=110 + len(groups) * (26 + 15 * len(masks)))
     step = 0.7 / max(len(masks), 1)
-    for at, (mask, place) in enumerate(_places(masks).items()):
+    for at, (mask, place) in enumerate(mask_places(masks).items()):
         of_mask, offset = rows[rows["mask"] == mask], (at - (len(masks) - 1) / 2) * step
         y = np.array([groups.index(group) for group in of_mask["group"]]) + offset
         for low, high, middle in zip(factor * of_mask["null_low"], factor * of_mask["null_high"], y, strict=True):
@@ -110,7 +152,7 @@ def _add_dots(
     factor: float = 1.0,
 ) -> None:
     """A mask's values at heights y, each with its interval; hollow where flagged."""
-    color, symbol = PALETTE[place], SYMBOLS[place]
+    color, symbol = mask_color(place), SYMBOLS[place % len(SYMBOLS)]
     value, low, high = (factor * rows[name] for name in ("value", "ci_low", "ci_high"))
     figure.add_scatter(
         x=value,
@@ -131,7 +173,7 @@ def _add_dots(
 
 
 def _overall_line(place: int) -> dict[str, object]:
-    return {"color": PALETTE[place], "dash": DASHES[(1 + place) % len(DASHES)], "width": 1.5}
+    return {"color": mask_color(place), "dash": DASHES[(1 + place) % len(DASHES)], "width": 1.5}
 
 
 def _name_groups(figure: go.Figure, rows: pd.DataFrame, by: str) -> None:
@@ -157,15 +199,15 @@ def reliability_figure(table: pd.DataFrame) -> go.Figure:
         x=[0, 1], y=[0, 1], mode="lines", line={"color": "#888888", "dash": "dot", "width": 1.5}, hoverinfo="skip",
         name="as confident as right",
     )  # fmt: skip
-    for mask, place in _places(table["mask"].unique()).items():
-        rows = table[table["mask"] == mask]
+    for mask, place in mask_places(table["mask"].unique()).items():
+        rows, color = table[table["mask"] == mask], mask_color(place)
         figure.add_scatter(
             x=rows["confidence"],
             y=rows["accuracy"],
             mode="lines+markers",
             name=mask_name(mask),
-            marker={"color": PALETTE[place], "symbol": SYMBOLS[place], "size": 8},
-            line={"color": PALETTE[place], "dash": DASHES[place], "width": 1.5},
+            marker={"color": color, "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
+            line={"color": color, "dash": DASHES[place % len(DASHES)], "width": 1.5},
             error_y={
                 "array": rows["ci_high"] - rows["accuracy"],
                 "arrayminus": rows["accuracy"] - rows["ci_low"],
@@ -183,12 +225,15 @@ def reliability_figure(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def curves_figure(metrics: pd.DataFrame, *, axis: str, best: int | None = None) -> go.Figure:
-    """One metric of `Run.metrics` by epoch: a line per task and mask. best: the epoch whose weights are kept."""
+def curves_figure(metrics: pd.DataFrame, *, axis: str, best: int | None = None, percent: bool = False) -> go.Figure:
+    """One metric of `Run.metrics` by epoch: a line per task and mask, solid where there is none.
+
+    best: the epoch whose weights are kept. percent: the values are shares.
+    """
     figure = _figure(height=300)
-    places = _places(metrics["mask"].unique())
+    places = mask_places(filter(None, metrics["mask"].unique()))
     for (task, mask), rows in metrics.groupby(["task", "mask"], sort=False):
-        place, dash = _task_place(str(task)), DASHES[places[mask] % len(DASHES)]
+        place, dash = _task_place(str(task)), DASHES[places.get(mask, 0) % len(DASHES)]
         figure.add_scatter(
             x=rows["epoch"],
             y=rows["value"],
@@ -196,13 +241,13 @@ def curves_figure(metrics: pd.DataFrame, *, axis: str, best: int | None = None) 
             name=f"{task}, {mask_name(mask)}" if mask else str(task),
             line={"color": PALETTE[place], "dash": dash, "width": 2},
             marker={"symbol": SYMBOLS[place], "size": 6},
-            hovertemplate="epoch %{x}: %{y:.3f}",
+            hovertemplate=f"epoch %{{x}}: %{{y:{'.1%' if percent else '.3f'}}}",
         )
     if best is not None:
         figure.add_vline(best, line={"color": "#808080", "dash": "dot", "width": 1.5})
     last = int(metrics["epoch"].max()) if len(metrics) else 1
     figure.update_xaxes(title="epoch", range=[0.5, last + 0.5], tickformat="d", dtick=-(-last // 8))
-    figure.update_yaxes(title=axis)
+    figure.update_yaxes(title=axis, tickformat=".0%" if percent else None)
     figure.update_layout(showlegend=True)
     return figure
 
@@ -223,7 +268,7 @@ def drift_figure(table: pd.DataFrame, rows: Sequence[str], columns: Sequence[str
     heat = go.Heatmap(
         z=values, x=list(columns), y=list(rows), zmin=-full, zmax=full, text=text, texttemplate="%{text}",
         showscale=False,
-        colorscale=[(0, PALETTE[4]), (0.5, "#e4e4e4"), (1, PALETTE[5])], xgap=2, ygap=2,
+        colorscale=[(0, PALETTE[1]), (0.5, "#e4e4e4"), (1, PALETTE[6])], xgap=2, ygap=2,
         hovertemplate="%{y}, %{x}: %{text} " + (unit or "points") + "<extra></extra>", textfont={"color": "#111111"},
     )  # fmt: skip
     figure = _figure(heat, height=90 + 34 * len(rows))
@@ -253,7 +298,7 @@ def error_figure(predictions: pd.DataFrame, *, unit: str = "years") -> go.Figure
     reach = BIN * np.ceil(max(errors.abs().max(), BIN) / BIN + 0.5) if len(errors) else BIN
     edges = np.arange(-reach - BIN / 2, reach + BIN, BIN)  # zero is the middle of a bin
     figure = _figure(height=300)
-    for mask, place in _places(known["mask"].unique()).items():
+    for mask, place in mask_places(known["mask"].unique()).items():
         of_mask = errors[known["mask"] == mask]
         shares = np.histogram(of_mask, edges)[0] / len(of_mask)
         figure.add_scatter(
@@ -261,7 +306,7 @@ def error_figure(predictions: pd.DataFrame, *, unit: str = "years") -> go.Figure
             y=shares,
             mode="lines",
             name=f"{mask_name(mask)}, n {len(of_mask):,}",
-            line={"shape": "hvh", "color": PALETTE[place], "dash": DASHES[place]},
+            line={"shape": "hvh", "color": mask_color(place), "dash": DASHES[place % len(DASHES)]},
             hovertemplate="%{x} " + unit + ": %{y:.1%}",
         )
     figure.update_xaxes(title=f"predicted − annotated ({unit})", zeroline=True, zerolinecolor="#666666")
@@ -320,7 +365,7 @@ def map_overlay(
         at = np.linspace(0, 1, len(stops))
         color = np.concatenate([np.interp(shares, at, stops[:, channel]) for channel in range(3)], axis=2)
     else:
-        color = np.where(shares > 0, (213, 94, 0), (0, 114, 178))
+        color = np.where(shares > 0, FOR, AGAINST)
     alpha = opacity * np.abs(shares)
     blend: NDArray[np.float64] = (1 - alpha) * grey + alpha * color
     return np.rint(blend).astype(np.uint8)
@@ -337,13 +382,6 @@ def outlined(picture: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np
 def _task_place(task: str) -> int:
     """A task's place in PALETTE and SYMBOLS: the same wherever tasks are shown."""
     return (list(TASKS).index(task) if task in TASKS else len(TASKS)) % len(PALETTE)
-
-
-def _places(masks: Iterable[str]) -> dict[str, int]:
-    """Each mask's place in PALETTE, SYMBOLS and DASHES; the first is kept for bare faces, shown or not."""
-    ordered = list(masks)
-    others = [mask for mask in ordered if mask != "none"]
-    return {mask: 0 if mask == "none" else 1 + others.index(mask) % (len(PALETTE) - 1) for mask in ordered}
 
 
 def _figure(*traces: go.Heatmap, height: int) -> go.Figure:

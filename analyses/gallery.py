@@ -11,7 +11,8 @@ from analyses.fairness.groups import UNLABELLED, group_labels
 from maskmtl.tasks import Classes, TaskSpec
 
 GROUPS = ("age_band", "gender", "ethnicity")
-SHOWS = ("all", "wrong", "right", "changed by the mask")
+CHANGED = "changed by the mask"
+SHOWS = ("all", "wrong", "right", CHANGED)
 ORDERS = ("as they come", "most wrong first", "least sure first", "surest first")
 FAR = 10.0  # years: an age that is farther off counts as wrong
 
@@ -66,7 +67,7 @@ def filtered(
         keep = table["wrong"]
     elif show == "right":
         keep = table["y_true"].notna() & ~table["wrong"]
-    elif show == "changed by the mask":
+    elif show == CHANGED:
         keep = table["changed"]
     for by, group in (groups or {}).items():
         keep = keep & (table[by] == group)

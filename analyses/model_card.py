@@ -100,7 +100,7 @@ def _summary(model: MaskMTL, assessment: Assessment) -> str:
 
 def _markdown(model: MaskMTL, card: dict[str, Any], assessment: Assessment, faces: pd.DataFrame) -> str:
     training, data, test = card["training"], card["data"], card["test"]
-    masks = ", ".join(mask_name(mask) for mask in training["masks"])
+    masks = "; ".join(mask_name(mask) for mask in training["masks"])
     settings = json.dumps(training, indent=2)
     by_group = {by: group_table(assessment.predictions, faces, by, seed=test["mask_seed"]) for by in GROUPINGS}
     groups = "\n\n".join(

@@ -1,11 +1,12 @@
 """Figures of a report as static SVG, and mean maps as small PNG pictures.
 
 Places along the axis are percentages of the width, heights are pixels: text and marks keep their size on a phone and
-on paper. Series differ in colour and in shape, and hollow marks are groups of fewer than 100 faces.
+on paper. Series, the masks, differ in colour and in shape as in the workbench's figures: a series is its place there.
+Hollow marks are groups of fewer than 100 faces.
 """
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isnan, log10
 
@@ -14,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyses.fairness.groups import MODERATE
-from analyses.figures import PALETTE
+from analyses.figures import AGAINST, FOR, mask_color
 from analyses.report.markup import Html, joined, tag
 from analyses.report.words import Scale
 
-# those of the palette with a contrast of 3 on white, the rest last
-COLORS = tuple(PALETTE[i] for i in (0, 4, 2, 6, 3, 5, 1))
-_SHAPES = (
+SHAPES = (  # in the order of figures.SYMBOLS
     "M-5 0A5 5 0 1 1 5 0A5 5 0 1 1-5 0Z", "M0-6.5L6.5 0L0 6.5L-6.5 0Z", "M-4.8-4.8H4.8V4.8H-4.8Z", "M0-6L6 5H-6Z",
-    "M0 6L6-5H-6Z", "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+    "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z", "M0 6L6-5H-6Z",
+    "M-5.5-3L-3-5.5L0-2.5L3-5.5L5.5-3L2.5 0L5.5 3L3 5.5L0 2.5L-3 5.5L-5.5 3L-2.5 0Z",
+    "M0-7L1.8-2.4L6.7-2.2L2.9 .9L4.1 5.7L0 3L-4.1 5.7L-2.9 .9L-6.7-2.2L-1.8-2.4Z",
+    "M0-6L5.7-1.9L3.5 4.9H-3.5L-5.7-1.9Z", "M-5-5.5H5L-5 5.5H5Z",
 )  # fmt: skip
-_DASHES = ("6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 2 1 2 1 2")
-FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # vermilion and blue, as the workbench's signed maps
+_DASHES = ("6 3", "2 3", "8 3 2 3", "1 4", "10 4", "4 2 1 2 1 2", "3 6")
 LABEL, ROW, GAP, TOP, BOTTOM = 17, 15, 7, 6, 40  # px
 PANEL = 620  # px a figure is high at most, so that it fits on a page
 LEFT, RIGHT = 6.0, 94.0  # % of the width
@@ -50,12 +51,12 @@ class Row:
 
 
 def mark(series: int, *, hollow: bool = False) -> Html:
-    color = COLORS[series % len(COLORS)]
+    color = mask_color(series)
     fill = "#fff" if hollow else color
-    return tag("path", d=_SHAPES[series % len(_SHAPES)], fill=fill, stroke=color, stroke_width=2)
+    return tag("path", d=SHAPES[series % len(SHAPES)], fill=fill, stroke=color, stroke_width=2)
 
 
-def legend(names: Sequence[str], shown: Iterable[int], *, lines: bool, bands: bool, hollow: bool) -> Html:
+def legend(names: Mapping[int, str], shown: Iterable[int], *, lines: bool, bands: bool, hollow: bool) -> Html:
     """What the marks of `dot_charts` mean: of the series `shown`, and of lines, bands and hollow marks if any."""
 
     def sign(*inner: Html) -> Html:
@@ -78,15 +79,16 @@ def dot_charts(
     title: str,
     axis: str,
     of: Scale,
-    names: Sequence[str],
+    names: Mapping[int, str],
     *,
-    overall: Sequence[float] = (),
+    overall: Mapping[int, float] | None = None,
     zero: bool = False,
 ) -> Iterator[Html]:
     """Dot and interval of each row's series, in as many figures of one axis as fit on pages.
 
-    names: of all series. overall: a dashed line for each, NaN for none. zero: a line at 0.
+    names: of all series. overall: a dashed line for a series, NaN for none. zero: a line at 0.
     """
+    overall = overall or {}
     ends = _ends(rows, overall, zero)
     if ends is None:
         return
@@ -97,7 +99,7 @@ def dot_charts(
     signs = legend(
         names,
         sorted({dot.series for dot in dots}),
-        lines=any(not isnan(value) for value in overall),
+        lines=any(not isnan(value) for value in overall.values()),
         bands=any(not isnan(dot.band[0]) for dot in dots),
         hollow=any(dot.n < MODERATE and not isnan(dot.value) for dot in dots),
     )
@@ -107,9 +109,9 @@ def dot_charts(
         yield tag("figure", tag("figcaption", tag("b", name), signs), picture)
 
 
-def _ends(rows: Sequence[Row], overall: Sequence[float], zero: bool) -> tuple[float, float] | None:
+def _ends(rows: Sequence[Row], overall: Mapping[int, float], zero: bool) -> tuple[float, float] | None:
     values = [value for row in rows for dot in row.dots for value in (dot.value, dot.low, dot.high, *dot.band)]
-    known = [value for value in (*values, *overall, *([0.0] if zero else [])) if not isnan(value)]
+    known = [value for value in (*values, *overall.values(), *([0.0] if zero else [])) if not isnan(value)]
     if not any(not isnan(dot.value) for row in rows for dot in row.dots):
         return None
     low, high = min(known), max(known)
@@ -131,8 +133,8 @@ def _svg(
     title: str,
     axis: str,
     of: Scale,
-    names: Sequence[str],
-    overall: Sequence[float],
+    names: Mapping[int, str],
+    overall: Mapping[int, float],
     zero: bool,
     ends: tuple[float, float],
 ) -> Html:
@@ -156,7 +158,7 @@ def _svg(
     for row, height in zip(rows, heights, strict=True):
         over.append(tag("text", row.label, x=2, y=y + 12, class_="label"))
         for i, dot in enumerate(row.dots):
-            middle, color = y + LABEL + ROW * i + ROW / 2, COLORS[dot.series % len(COLORS)]
+            middle, color = y + LABEL + ROW * i + ROW / 2, mask_color(dot.series)
             if not isnan(dot.band[0]):
                 width = f"{place(dot.band[1]) - place(dot.band[0]):.2f}%"
                 parts.append(tag("rect", x=at(dot.band[0]), width=width, y=middle - 6, height=12, fill="#dcdcdc"))
@@ -168,13 +170,13 @@ def _svg(
                 sign = mark(dot.series, hollow=dot.n < MODERATE)
                 over.append(tag("svg", sign, x=at(dot.value), y=middle, overflow="visible"))
         y += height
-    for series, value in enumerate(overall):
+    for series, value in overall.items():
         if not isnan(value):
-            line = {"stroke": COLORS[series % len(COLORS)], "stroke_dasharray": _DASHES[series % len(_DASHES)]}
+            line = {"stroke": mask_color(series), "stroke_dasharray": _DASHES[series % len(_DASHES)]}
             parts.append(tag("line", x1=at(value), x2=at(value), y1=TOP, y2=bottom, stroke_width=1.5, **line))
     if zero:
         parts.append(tag("line", x1=at(0), x2=at(0), y1=TOP, y2=bottom, stroke="#333", stroke_width=1.5))
-    described = f"Dots with intervals along an axis of {axis}, for {', '.join(names)}: " + "; ".join(
+    described = f"Dots with intervals along an axis of {axis}, for {' and '.join(names.values())}: " + "; ".join(
         f"{row.label}: " + ", ".join(of.value(dot.value) for dot in row.dots) for row in rows
     )
     return tag(

@@ -6,11 +6,12 @@ import pandas as pd
 
 from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL
+from analyses.figures import mask_places
 from analyses.report.charts import Dot, Row, dot_charts
 from analyses.report.frames import comparison_frame
 from analyses.report.markup import Html, joined, table, tag
 from analyses.report.page import document
-from analyses.report.words import capital, grouping_name, metric_name, p_value, scale, under, verdict
+from analyses.report.words import capital, grouping_name, mask_name, metric_name, p_value, scale, under, verdict
 
 
 def comparison_page(comparison: pd.DataFrame, conditions: Mapping[str, pd.DataFrame], date: str) -> str:
@@ -60,7 +61,7 @@ def _groups(rows: pd.DataFrame, task: str, by: str) -> Iterator[Html]:
     if metric is None:
         return
     rows = rows[rows["metric"] == metric]
-    of, masks = scale(task, metric), list(rows["mask"].unique())
+    of, places = scale(task, metric), mask_places(rows["mask"].unique())
     changes = rows[rows["statistic"] == "change"]
     against = rows[rows["statistic"] == "change_gap"].set_index(["group", "mask"])
     title = f"{capital(task)}: {metric_name(metric)}, second minus first"
@@ -68,23 +69,20 @@ def _groups(rows: pd.DataFrame, task: str, by: str) -> Iterator[Html]:
     dots = [
         Row(
             f"{group} (n {of_group['n'].max():,})",
-            tuple(
-                Dot(masks.index(row.mask), row.value, row.ci_low, row.ci_high, row.n) for row in of_group.itertuples()
-            ),
+            tuple(Dot(places[row.mask], row.value, row.ci_low, row.ci_high, row.n) for row in of_group.itertuples()),
         )
         for group, of_group in changes.groupby("group", sort=False)
     ]
     axis = f"change in {of.points or metric_name(metric)}"
-    yield from dot_charts(
-        dots, f"{title}, by {grouping_name(by)}", axis, of, [under(mask) for mask in masks], zero=True
-    )
+    names = {place: mask_name(mask) for mask, place in places.items()}
+    yield from dot_charts(dots, f"{title}, by {grouping_name(by)}", axis, of, names, zero=True)
     body = []
     for row in changes.itertuples():
         other = against.loc[(row.group, row.mask)] if (row.group, row.mask) in against.index else None
         than_others = "–" if other is None else of.cell(other, signed=True)
         cells = (f"{row.n:,}", of.cell(row, signed=True), p_value(row.p_adjusted), verdict(row, of), than_others)
-        body.append((row.group, under(row.mask), *cells, row.flag))
-    head = [grouping_name(by), "faces", "n", "change", "adjusted p", "verdict", "change against all others", "note"]
+        body.append((row.group, mask_name(row.mask), *cells, row.flag))
+    head = [grouping_name(by), "mask", "n", "change", "adjusted p", "verdict", "change against all others", "note"]
     yield table(f"{title}, by {grouping_name(by)}", head, body, heads=2)
     for row in rows[rows["statistic"].isin(["worst", "range"])].itertuples():
         name = {"worst": "Worst group", "range": "Range over groups"}[row.statistic]

@@ -14,7 +14,7 @@ from analyses.fairness.audit import COLUMNS, select
 from analyses.fairness.groups import FEW, MODERATE
 from analyses.fairness.metrics import DECLARED
 from analyses.fairness.samples import ALL, Predictions
-from analyses.fairness.tables import BARE
+from analyses.figures import mask_places
 from analyses.report.words import UNITS, Scale, scale
 from maskmtl.metrics import confusion
 
@@ -87,10 +87,10 @@ class ReportData:
     def masks(self) -> list[str]:
         return list(map(str, self.audit["mask"].unique()))
 
-    @property
-    def series(self) -> list[str]:
-        """The masks in the order of marks and colours; the first are those of bare faces, shown or not."""
-        return [BARE, *(mask for mask in self.masks if mask != BARE)]
+    @cached_property
+    def series(self) -> dict[str, int]:
+        """Each mask's place among marks and colours."""
+        return mask_places(self.masks)
 
     @property
     def groupings(self) -> list[str]:

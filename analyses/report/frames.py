@@ -7,7 +7,19 @@ import pandas as pd
 
 from analyses.fairness.metrics import MOVES
 from analyses.fairness.samples import ALL
-from analyses.report.words import DASH, UNITS, Scale, capital, metric_name, p_value, scale, under, verdict
+from analyses.report.words import (
+    DASH,
+    SPACE,
+    UNITS,
+    Scale,
+    capital,
+    mask_name,
+    metric_name,
+    p_value,
+    scale,
+    under,
+    verdict,
+)
 
 
 def group_frame(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> pd.DataFrame:
@@ -33,7 +45,7 @@ def comparison_frame(comparison: pd.DataFrame) -> pd.DataFrame:
         name = {"flips": "classes that differ", "drift": "mean distance between the answers"}.get(str(row.metric))
         found.append({
             "task": row.task,
-            "faces": under(str(row.mask)),
+            "mask": mask_name(str(row.mask)),
             "metric": name or metric_name(str(row.metric)),
             "n": f"{row.n:,}",
             "second minus first": of.cell(row, signed=not moved),
@@ -53,7 +65,7 @@ def _frame(
         judged = row if own == "change" else other
         found.append({
             "group": row.group,
-            "faces": under(str(row.mask)),
+            "mask": mask_name(str(row.mask)),
             "n": f"{row.n:,}",
             change or metric_name(str(row.metric)): _cell(row, of, own == "change"),
             title: DASH if other is None else _cell(other, of, True),
@@ -76,7 +88,7 @@ def _verdict(row: Any, of: Scale) -> str:
 
 
 def over_groups(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> Iterator[str]:
-    """A sentence per mask: worst group, range with what chance alone would show, ratio."""
+    """A sentence per mask: worst group, and range with what chance alone would show."""
     for mask, of_mask in rows.groupby("mask", sort=False):
         found = {row.statistic: row for row in of_mask.itertuples()}
         if "range" not in found:
@@ -85,12 +97,16 @@ def over_groups(rows: pd.DataFrame, *, units: Mapping[str, str] = UNITS) -> Iter
         of = scale(str(spread.task), str(spread.metric), units)
         parts = [f"{capital(under(str(mask)))}: "]
         if "worst" in found:
-            worst = found["worst"]
-            parts.append(f"worst {worst.group} with {of.value(worst.value)} (n {worst.n:,}); ")
+            parts.append(f"worst {worst_group(of_mask, of)}; ")
         parts.append(
             f"range {of.size(spread.value)} ({spread.group}, n {spread.n:,}), "
             f"by chance up to {of.size(spread.null_high)}, p {p_value(spread.p_adjusted)}: {verdict(spread, of)}"
         )
-        if "ratio" in found:
-            parts.append(f"; ratio {found['ratio'].value:.2f}")
         yield "".join(parts) + "."
+
+
+def worst_group(rows: pd.DataFrame, of: Scale) -> str:
+    """Of one mask's rows: the worst group with its own figure, interval and n."""
+    worst = set(rows.loc[rows["statistic"] == "worst", "group"])
+    own = rows[(rows["statistic"] == "value") & rows["group"].isin(worst)]
+    return next((f"{row.group}, {of.cell(row)}, n{SPACE}{row.n:,}" for row in own.itertuples()), DASH)

@@ -5,7 +5,6 @@ from math import isnan
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analyses.fairness.audit import GAP, select
 from analyses.fairness.coupling import WRONG
@@ -15,6 +14,7 @@ from analyses.fairness.samples import ALL
 from analyses.report.charts import Dot, Row, dot_charts
 from analyses.report.data import ReportData
 from analyses.report.findings import comparisons
+from analyses.report.frames import worst_group
 from analyses.report.markup import Html, folded, joined, table, tag
 from analyses.report.words import (
     DASH,
@@ -72,7 +72,7 @@ def _grouping(data: ReportData, task: str, by: str, metric: str) -> Html:
         band = of.interval(row.null_low, row.null_high)
         rows.append((group, mask_name(mask), f"{row.n:,}", of.cell(row), band, *rest))
     head = [
-        name, "faces", "n", metric_name(metric), "expected by chance", "minus all others", "adjusted p",
+        name, "mask", "n", metric_name(metric), "expected by chance", "minus all others", "adjusted p",
         "smallest detectable gap", "verdict",
     ]  # fmt: skip
     parts.append(folded(f"Table: {title}", table(title, head, rows, heads=2)))
@@ -104,7 +104,7 @@ def _chart(
             f"{_short(group)} · {_sizes(by_group[group])}",
             tuple(
                 Dot(
-                    data.series.index(row.mask),
+                    data.series[row.mask],
                     row.value,
                     row.ci_low,
                     row.ci_high,
@@ -120,7 +120,8 @@ def _chart(
     whole = data.rows(task=task, by=ALL, metric=metric, statistic=statistic).set_index("mask")["value"]
     unit = of.points if change else of.unit
     axis = metric_name(metric) + (", masked minus bare" if change else "") + (f", {unit}" if unit else "")
-    names, overall = [mask_name(mask) for mask in data.series], [whole.get(mask, np.nan) for mask in data.series]
+    names = {place: mask_name(mask) for mask, place in data.series.items()}
+    overall = {place: whole.get(mask, np.nan) for mask, place in data.series.items()}
     yield from dot_charts(rows, title, axis, of, names, overall=overall, zero=change or better == "zero")
     if len(shown) < len(by_group):
         yield tag(
@@ -167,7 +168,7 @@ def _over_groups(data: ReportData, task: str, by: str, metric: str) -> Html:
             found = {row.statistic: row for row in own[own["mask"] == mask].itertuples()}
             if (span := found.get("range")) is None:
                 continue
-            worst, mean = _worst(own[own["mask"] == mask], of), found.get("mean_of_groups")
+            worst, mean = worst_group(own[own["mask"] == mask], of), found.get("mean_of_groups")
             ratio, largest = (found[key].value if key in found else np.nan for key in ("ratio", "max_to_geomean"))
             rows.append((
                 metric_name(name), mask_name(mask), f"{span.n:,}", worst, f"{of.size(span.value)}, {span.group}",
@@ -178,17 +179,10 @@ def _over_groups(data: ReportData, task: str, by: str, metric: str) -> Html:
     if not rows:
         return Html()
     head = [
-        "metric", "faces", "n", "worst group", "range, worst to best", "range by chance, up to", "adjusted p",
+        "metric", "mask", "n", "worst group", "range, worst to best", "range by chance, up to", "adjusted p",
         "verdict", "ratio", "largest over mean error", "mean of groups",
     ]  # fmt: skip
     return table(f"{task} by {grouping_name(by)}, over all groups of {FEW} faces or more", head, rows, heads=2)
-
-
-def _worst(rows: pd.DataFrame, of: Scale) -> str:
-    """The worst group with its own figure, interval and n."""
-    worst = set(rows.loc[rows["statistic"] == "worst", "group"])
-    own = rows[(rows["statistic"] == "value") & rows["group"].isin(worst)]
-    return next((f"{row.group}, {of.cell(row)}, n{SPACE}{row.n:,}" for row in own.itertuples()), DASH)
 
 
 def _other_metrics(data: ReportData, task: str, by: str, metric: str) -> Html:
@@ -208,7 +202,7 @@ def _values(data: ReportData, task: str, by: str, metrics: Sequence[str], captio
         n = max(row.n for row, _ in found if row)
         shown = [_figure_and_n(row, of, n) for row, of in found]
         rows.append((group, mask_name(mask), f"{n:,}", *shown))
-    head = [grouping_name(by) if by != ALL else "group", "faces", "n", *map(metric_name, metrics)]
+    head = [grouping_name(by) if by != ALL else "group", "mask", "n", *map(metric_name, metrics)]
     return table(caption, head, rows, heads=2)
 
 
@@ -230,7 +224,7 @@ def _explored(data: ReportData) -> Html:
         shown = of.cell(row, signed=True)
         name = (row.task, mask_name(row.mask), grouping_name(row.by), row.group, metric_name(row.metric))
         rows.append((*name, f"{row.n:,}", shown, p_value(row.p_adjusted)))
-    head = ["task", "faces", "grouping", "group", "metric", "n", "minus all others", "adjusted p"]
+    head = ["task", "mask", "grouping", "group", "metric", "n", "minus all others", "adjusted p"]
     title = f"Table: {count(len(rows), 'gap')} in metrics that were not declared"
     return folded(title, table("Gaps in metrics that were not declared", head, rows, heads=5))
 
@@ -345,7 +339,7 @@ def coupling(data: ReportData) -> Html:
     """Each task on the faces that another reads wrong, beside those that it reads right."""
     if data.coupling is None or data.coupling.empty:
         return Html()
-    head = ["task", "faces", "read wrong by", "figure", "n", "against those read right", "adjusted p", "verdict"]
+    head = ["task", "mask", "read wrong by", "figure", "n", "against those read right", "adjusted p", "verdict"]
     rows = []
     found = data.coupling[(data.coupling["group"] == WRONG) & data.coupling["metric"].isin(DECLARED)]
     own = {(row.task, row.mask, row.by, row.metric): row for row in select(found, statistic="value").itertuples()}

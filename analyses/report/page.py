@@ -88,7 +88,7 @@ def report(data: ReportData) -> str:
 def page(data: ReportData, made: Sequence[tuple[str, str, Html]]) -> str:
     """The page of sections that are made."""
     where = f"{data.faces}{f', split {data.split}' if data.split else ''}"
-    about = f"Faces: {where} ({', '.join(map(under, data.masks))})."
+    about = f"Faces: {where} ({'; '.join(map(under, data.masks))})."
     return document(f"Fairness report: {data.model}", about, data.date, made)
 
 

@@ -37,9 +37,7 @@ def _headline(data: ReportData) -> Html:
         of = data.scale(task, metric)
         for row in data.rows(task=task, by=ALL, metric=metric, statistic="value").itertuples():
             rows.append((task, mask_name(row.mask), f"{metric_name(metric)} {of.cell(row)}", f"{row.n:,}"))
-    return table(
-        f"All faces, with intervals at {100 * data.level:g} %", ["task", "faces", "figure", "n"], rows, heads=2
-    )
+    return table(f"All faces, with intervals at {100 * data.level:g} %", ["task", "mask", "figure", "n"], rows, heads=2)
 
 
 def _outcomes(data: ReportData) -> Html:
@@ -54,7 +52,7 @@ def _outcomes(data: ReportData) -> Html:
         rows.append((task, mask_name(mask), kind, margin, *cells))
     if not rows:
         return Html()
-    head = ["task", "faces", "compared", "margin", GAP, "no gap above margin", UNCLEAR, "too few faces"]
+    head = ["task", "mask", "compared", "margin", GAP, "no gap above margin", UNCLEAR, "too few faces"]
     exploratory = verdicts(data.audit, declared=False)
     tested = sum(exploratory.values()) - exploratory[TOO_FEW]
     more = (
@@ -70,7 +68,7 @@ def faces(data: ReportData) -> Html:
     labels = "; ".join(f"{task} {n:,}" for task, n in known.items())
     where = f"{data.faces}{f', split {data.split}' if data.split else ''}"
     n = len(data.answers.faces)
-    worn = ", ".join(map(under, data.masks))
+    worn = "; ".join(map(under, data.masks))
     parts = [tag("p", f"{count(n, 'face')} of {where}. Annotated: {labels}. Shown: {worn}.")]
     beside = []
     for by in data.groupings:

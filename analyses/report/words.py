@@ -116,8 +116,9 @@ def grouping_name(by: str) -> str:
 
 
 def under(mask: str) -> str:
-    """'bare', or 'surgical mask'."""
-    return mask_name(mask) if mask == "none" else f"{mask_name(mask)} mask"
+    """A mask in a sentence: 'bare', 'surgical mask', 'cloth mask, red', 'N95 with valve, nose out'."""
+    kind, comma, details = mask_name(mask).partition(", ")
+    return f"{kind}{'' if mask == 'none' or ' ' in kind else ' mask'}{comma}{details}"
 
 
 def verdict(row: Any, of: Scale) -> str:

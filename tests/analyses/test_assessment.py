@@ -53,9 +53,34 @@ def test_headline_figures(result):
 def test_headline_in_words(result):
     table = headline(result)
     assert list(table.columns) == ["mask", "age error", "gender accuracy", "ethnicity accuracy", "n"]
-    assert list(table["mask"]) == ["bare", "surgical"] and list(table["n"]) == ["40", "40"]
+    assert list(table["mask"]) == ["bare", "surgical"] and list(table["n"]) == ["40\nn<100: wide"] * 2
     assert table["gender accuracy"][1] == f"75.0{NBSP}%\n59.8 to 85.8"  # Wilson, 30 of 40
     assert table["age error"][0] == f"2.0{NBSP}years"  # all errors alike: nothing to resample, no interval
+
+
+def test_headline_of_tasks_that_differ_in_n_tells_each():
+    table = faces()
+    table.loc[3:, "age"] = np.nan
+    found = predictions(table)
+    found.loc[(found["task"] == "age") & (found["face_id"] == "f0"), "y_pred"] += 3
+    words = headline(assess(found, table, TASKS))
+    assert list(words["n"]) == ["3–40", "3–40"]
+    value, below = words["age error"][0].split("\n")
+    assert value == f"3.0{NBSP}years" and below.endswith(", n 3: too few to judge") and " to " in below
+    assert words["gender accuracy"][1] == f"75.0{NBSP}%\n59.8 to 85.8, n 40: wide"
+
+
+def test_headline_of_many_faces_tells_no_more_than_n():
+    table = pd.concat([faces()] * 3, ignore_index=True)
+    table["face_id"] = [f"f{i}" for i in range(len(table))]
+    assert list(headline(assess(predictions(table), table, TASKS))["n"]) == ["120", "120"]
+
+
+def test_masks_have_their_names_in_tables():
+    found = predictions(faces()).replace({"mask": {"surgical": "n95_valve:nose_out"}})
+    assert list(headline(assess(found, faces(), TASKS))["mask"]) == ["bare", "N95 with valve, nose out"]
+    table = in_words(group_table(found.query("task == 'gender'"), faces(), "gender"), "gender")
+    assert {"N95 with valve, nose out", "N95 with valve, nose out − bare"} < set(table.columns)
 
 
 def test_confusion(result):

@@ -62,6 +62,7 @@ def test_compare_ends_with_1_where_a_condition_holds(tables, tmp_path, capsys):
     assert "holds, so the comparison fails" in html and '<h2 id="gender-title">By gender</h2>' in html
     assert re.search(r"−\d\.\d.points \(−\d\.\d.to.−\d\.\d\), n 600", html)  # where the condition holds
     assert re.search(r"Range over groups, bare: [+−][\d.]+.points \([^()]*, n 600\); no interval", html)
+    assert '<th scope="col">mask</th>' in html and '<th scope="col">faces</th>' not in html
     assert html.count("<svg") >= 1 and "http:" not in html and "https:" not in html
     assert main(["compare", *pair, "--fail-if", "accuracy(gender) < -0.01", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)

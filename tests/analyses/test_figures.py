@@ -3,15 +3,23 @@ import pandas as pd
 import pytest
 
 from analyses.figures import (
+    DASHES,
     PALETTE,
+    PLACED,
+    SYMBOLS,
     audit_figure,
     confusion_figure,
+    curves_figure,
     error_figure,
     map_overlay,
     map_scale,
+    mask_color,
+    mask_name,
+    mask_places,
     outlined,
     reliability_figure,
 )
+from maskmtl.masks import MASKS, MIXED
 
 NAN = float("nan")
 FACE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -36,6 +44,57 @@ def test_confusion_shows_shares_of_the_annotated_row_and_counts():
 def test_confusion_of_the_wrong_size():
     with pytest.raises(ValueError, match=r"counts should be \(3, 3\)"):
         confusion_figure([[1, 0], [0, 1]], ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("mask", "name"),
+    [
+        ("none", "bare"), ("surgical", "surgical"), ("gas", "gas mask"), ("mixed", "any kind, by chance"),
+        ("n95_valve:nose_out", "N95 with valve, nose out"), ("cloth:checks:red", "cloth, red, checks"),
+        ("their veil", "their veil"),
+    ],
+)  # fmt: skip
+def test_a_mask_has_one_name(mask, name):
+    assert mask_name(mask) == name
+
+
+def test_every_kind_of_mask_has_its_place_whatever_stands_beside_it():
+    assert mask_places(["cloth", "none", MIXED]) == {"cloth": 6, "none": 0, MIXED: 9}
+    assert mask_places(reversed(PLACED)) == {mask: place for place, mask in enumerate(("none", *MASKS, MIXED))}
+    assert mask_places(["n95:nose_out"]) == {"n95:nose_out": 2}
+
+
+def test_two_masks_of_a_kind_stand_apart():
+    specs = ["n95:chin", "cloth", "n95:nose_out", "n95"]
+    assert mask_places(specs) == {"n95:chin": 3, "cloth": 6, "n95:nose_out": 4, "n95": 2}
+    assert mask_places(specs) == mask_places(reversed(specs))
+    assert mask_places(["veil", "surgical", "scarf"]) == {"veil": 3, "surgical": 1, "scarf": 2}
+
+
+def test_no_two_places_look_alike_and_bare_faces_have_a_colour_of_their_own():
+    places = range(2 * len(PLACED))
+    for cycle in (SYMBOLS, DASHES):
+        assert len({(mask_color(place), cycle[place % len(cycle)]) for place in places}) == len(places)
+    assert [mask_color(place) for place in places].count(PALETTE[0]) == 1
+    assert len(SYMBOLS) >= len(PLACED)
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, after WCAG 2."""
+
+    def luminance(color: str) -> float:
+        shares = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_marks_stand_out_from_the_page():
+    assert all(contrast(color, "#14181d") > 3 for color in PALETTE)
+    pale = [color for color in PALETTE if contrast(color, "#ffffff") < 3]
+    assert pale == list(PALETTE[5:])  # amber and light blue: the last to be taken
 
 
 def group_rows(metric="accuracy", masks=("none", "surgical")):
@@ -70,6 +129,34 @@ def test_an_audit_has_bands_where_it_knows_them_and_is_drawn_in_its_unit():
     assert [line.x0 for line in lines] == [85]
     for shape, y in zip(bands, (bare.y[0], *masked.y), strict=True):
         assert shape.y0 < y < shape.y1
+
+
+def test_a_mask_looks_the_same_in_every_figure():
+    (alone,) = audit_figure(audit_rows(masks=("cloth",)), axis="accuracy").data
+    *_, among = audit_figure(audit_rows(masks=("none", "surgical", "n95", "cloth")), axis="accuracy").data
+    errors = pd.DataFrame({"task": "age", "mask": ["cloth"], "y_true": [20.0], "y_pred": [21.0]})
+    assert alone.marker.color == among.marker.color == error_figure(errors).data[0].line.color
+    assert alone.marker.symbol == among.marker.symbol
+
+
+def curves(metric="accuracy", masks=("none", "mixed")):
+    return pd.DataFrame(
+        [(epoch, mask, "gender", metric, 0.5) for epoch in (1, 2) for mask in masks],
+        columns=["epoch", "mask", "task", "metric", "value"],
+    )
+
+
+def test_curves_are_of_tasks_by_colour_and_of_masks_by_dash():
+    bare, masked = curves_figure(curves(), axis="accuracy").data
+    assert bare.line.color == masked.line.color and (bare.line.dash, masked.line.dash) == ("solid", DASHES[9 % 7])
+    assert masked.name == "gender, any kind, by chance"
+    (loss,) = curves_figure(curves("loss", ("",)), axis="training loss").data
+    assert (loss.name, loss.line.dash) == ("gender", "solid")
+
+
+def test_curves_of_shares_are_in_percent():
+    assert curves_figure(curves(), axis="accuracy", percent=True).layout.yaxis.tickformat == ".0%"
+    assert curves_figure(curves("mae"), axis="years").layout.yaxis.tickformat is None
 
 
 def test_a_mask_keeps_its_colour_when_bare_faces_are_not_shown():

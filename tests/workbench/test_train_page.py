@@ -1,5 +1,7 @@
 """Training from the sidebar, without a browser: what is queued, what the pages show of it."""
 
+import json
+import re
 import time
 from dataclasses import asdict, replace
 
@@ -62,16 +64,26 @@ def test_a_parent_may_be_named_in_other_ways_or_be_gone(app, runs, say):
     runs.add(TINY, "demo", name="first")
     work(runs, "cpu", threads=1)
     first = str(runs.get("first").folder)
-    for parent, shown in (("first", first), (first + "/../first", first), ("/gone/for/good", "maskmtl-compact")):
+    default = "maskmtl-compact"
+    named = {"first": first, first + "/../first": first, "/gone/for/good": default, "": default}
+    for parent, shown in named.items():
         runs.add(TINY, "demo", name="tiny", parent=parent)
         work(runs, "cpu", threads=1)
         at = app.switch_page("views/train.py").run()
         at.selectbox(key="train_run").set_value(runs.get("tiny").id).run()
-        at = press(at, "Compare with its parent")
+        at = press(at, f"Compare with {'first (run)' if shown == first else shown}")
         assert not at.exception
         assert at.multiselect(key="compare_models").value == [shown, str(runs.get("tiny").folder)]
         runs.delete("tiny")
         app.session_state["compare_models"] = []
+
+
+def test_a_run_is_not_compared_with_itself(app, runs, models, tmp_path, monkeypatch):
+    monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path / "none")
+    runs.add(TINY, "demo", name="alone")
+    work(runs, "cpu", threads=1)
+    at = app.switch_page("views/train.py").run()
+    assert not at.exception and not [button for button in at.button if button.label.startswith("Compare with")]
 
 
 def test_wrong_input_is_a_sentence(app, runs):
@@ -92,13 +104,21 @@ def test_a_finished_run_is_offered_everywhere(app, runs, say):
     at = app.switch_page("views/train.py").run()
     text = say(at)
     assert not at.exception and "tiny" in text and "2 of 2" in text and "Curves begin" not in text
+    best = run.best()["val"]["none"]
+    shown = (f"age {best['age_mae']:.1f} years", f"gender {100 * best['gender_accuracy']:.1f} %")
+    assert f"bare: {', '.join(shown)}, ethnicity " in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert not re.search(r"\bval\b", text, re.IGNORECASE) and "best on validation" in text
+    axes = [json.loads(chart.proto.spec)["layout"]["yaxis"] for chart in at.get("plotly_chart")]
+    assert {axis["title"]["text"]: axis.get("tickformat") for axis in axes} == {
+        "training loss": None, "Accuracy on validation": ".0%", "Mean absolute error of age on validation, years": None
+    }  # fmt: skip
     assert "tiny (run)" in at.selectbox(key="model").options
     at = press(at, "Use this model")
     assert at.selectbox(key="model").value == str(run.folder)
     at = at.switch_page("views/face.py").run()
     assert not at.exception and not at.error and len(at.image) == 8
     at = app.switch_page("views/train.py").run()
-    at = press(at, "Compare with its parent")
+    at = press(at, "Compare with maskmtl-compact")
     assert not at.exception and at.multiselect(key="compare_models").value == ["maskmtl-compact", str(run.folder)]
     assert "What tiny (run) changes against maskmtl-compact" in say(at) and "90 of 450" in say(at)
 

@@ -1,6 +1,7 @@
 """Groups of faces: the mean map of each, bare and masked, and where a mask changes it."""
 
 from functools import partial
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ from analyses.attribution.atlas import AtlasResult, atlas
 from analyses.attribution.names import METHOD_NAMES
 from analyses.face import percent
 from analyses.fairness.groups import FEW
-from analyses.figures import map_overlay, map_scale, outlined
+from analyses.figures import AGAINST, FOR, map_overlay, map_scale, outlined
 from maskmtl.evaluation import choose
 from maskmtl.masks import MASKS
+from maskmtl.metrics import UNLABELLED
 from maskmtl.networks import MaskMTL
+from maskmtl.tasks import Classes
 from workbench import parts, resources
 from workbench.address import keep, kept, kept_text
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
@@ -82,13 +85,20 @@ def run(order: Order, bar: DeltaGenerator, *, name: str, model: MaskMTL) -> dict
         batch_size=resources.TURN, progress=explaining, turn=resources.one_at_a_time,
     )  # fmt: skip
     title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(rows):,} of {len(chosen):,}"
-    return {"title": title, "atlas": result, "order": order, "model": name}
+    return {"title": title, "atlas": result, "order": order, "model": name, "units": units_of(model, result)}
+
+
+def units_of(model: MaskMTL, result: AtlasResult) -> dict[str, str]:
+    """Task -> what its maps are in."""
+    outputs = {task: "logit" if isinstance(model.specs[task].target, Classes) else "output" for task in result.mean}
+    unit = result.about["unit"]
+    return {task: f"of the {output}" if unit == "score" else unit for task, output in outputs.items()}
 
 
 def show_group(result: AtlasResult, task: str, group: str, scales: tuple[float, float], mask: str) -> None:
     """A row: mean map bare, mean map masked, and what the mask changes."""
     n = result.n[result.groups.index(group)]
-    st.markdown(f"**{group}**, n {n:,}" + (f": fewer than {FEW} faces, not tested" if n < FEW else ""))
+    st.markdown(f"**{parts.plain(group)}**, n {n:,}" + (f": fewer than {FEW} faces, not tested" if n < FEW else ""))
     face = resources.mean_demo_face()
     columns = st.columns(3, wrap=False)
     for column, worn in zip(columns, ("none", mask), strict=False):
@@ -107,13 +117,30 @@ def show_group(result: AtlasResult, task: str, group: str, scales: tuple[float, 
     )  # fmt: skip
 
 
+def show_keys(scales: tuple[float, float], unit: str) -> None:
+    """What full colour stands for: of the mean maps, and of the last column."""
+    mean, change = scales
+    if mean > 0:
+        parts.scale(mean, f"{unit}, bare and masked")
+    if change > 0:
+        ramp = f"rgb{AGAINST}, #808080, rgb{FOR}"
+        st.html(
+            f'<p class="key"><span>−{change:.3g}</span>'
+            f'<span class="ramp" style="background:linear-gradient(90deg, {ramp})"></span>'
+            f"<span>+{change:.3g} {escape(unit)}, bare − masked</span></p>"
+        )
+
+
 def show(found: dict[str, Any], order: Order | None, name: str) -> None:
     result: AtlasResult = found["atlas"]
     made: Order = found["order"]
     st.header("Where the model looks")
-    st.markdown(found["title"])
+    st.markdown(parts.plain(found["title"]))
     if (order, name) != (made, found["model"]):
         st.caption("This is the last atlas; the choices above have changed since.")
+    if result.groups == (UNLABELLED,):
+        by = GROUPINGS[made.by].lower()
+        st.info(f"These faces carry no annotation of {by}, so that there are no groups: all stand as ‘{UNLABELLED}’.")
     tasks = list(result.mean)
     task = kept(
         st.segmented_control, "Task", tasks, default=tasks[0], required=True, key="atlas_task",
@@ -128,6 +155,7 @@ def show(found: dict[str, Any], order: Order | None, name: str) -> None:
     with st.container(key="atlas_maps"):
         for group in result.groups:
             show_group(result, task, group, scales, made.mask)
+        show_keys(scales, found["units"][task])
     st.caption(f"{METHOD_NAMES[made.method]}{CAPTION}")
     with st.container(horizontal=True):
         parts.csv("Summary (CSV)", "atlas.csv", result.table)

@@ -23,18 +23,18 @@ STEPS = (
 
 
 def headline(names: Mapping[str, str]) -> pd.DataFrame:
-    """A row per model and mask: the figures of its card. Test where it was published, else val."""
+    """A row per model and mask: the figures of its card. Test where it was published, else validation."""
     rows = []
     for name, label in names.items():
         card = read_card(name)
         test = card.get("test")
-        figures, split = (test["figures"], "test") if test else (card.get("val", {}), "val, flatters")
+        figures, split = (test["figures"], "test") if test else (card.get("val", {}), "validation")
         n = test["faces"] if test else card.get("data", {}).get("val")
         for mask, of_mask in figures.items():
-            row = {"model": label, "faces": f"{mask_name(mask)}\n{split}", **_cells(of_mask)}
+            row = {"model": label, "mask": f"{mask_name(mask)}\n{split}", **_cells(of_mask)}
             rows.append(row if n is None else {**row, "n": f"{n:,}"})
         if not figures:
-            rows.append({"model": label, "faces": "no figures in its card"})
+            rows.append({"model": f"{label}\nno figures in its card"})
     return pd.DataFrame(rows).fillna("–")
 
 
@@ -58,15 +58,16 @@ def show_models() -> None:
     try:
         table = headline(resources.offered_models())
     except (ValueError, OSError) as error:
-        st.error(f"The models can't be listed: {error}.")
+        st.error(parts.plain(f"The models can't be listed: {error}."))
         return
     if table.empty:
         st.info("There is no model yet. Open ‘Retrain a variant’ in the sidebar to train one.")
         return
     parts.table(table, label="Each model's figures from its card")
     st.caption(
-        "From each model's card, second lines are 95 % intervals. Test: faces the model has never seen. Val: those its "
-        "epoch was chosen by. Figures of different data can't be compared: page Compare runs models on the same faces."
+        "From each model's card, second lines are 95 % intervals. Test: faces the model has never seen. Validation: "
+        "those its epoch was chosen by, which flatter. Figures of different data can't be compared: page Compare runs "
+        "models on the same faces."
     )
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.figures import curves_figure, loss_figure
+from analyses.report.words import scale
 from maskmtl import queue
 from maskmtl.runs import Run
 from workbench import parts, resources
@@ -19,7 +20,7 @@ from workbench.retrain import (
     show_status,
 )
 
-METRICS = {"accuracy": "Accuracy on val", "mae": "Mean absolute error of age on val, years"}
+METRICS = {"accuracy": "Accuracy on validation", "mae": "Mean absolute error of age on validation, years"}
 
 
 @st.fragment(run_every=EVERY)
@@ -56,11 +57,12 @@ def show_curves(run: Run) -> None:
     for metric, name in METRICS.items():
         rows = metrics[(metrics["metric"] == metric) & (metrics["part"] == "val")]
         if len(rows):
-            figures.append((curves_figure(rows, axis=name, best=kept_epoch), f"{name}, by epoch", metric))
+            curves = curves_figure(rows, axis=name, best=kept_epoch, percent=metric == "accuracy")
+            figures.append((curves, f"{name}, by epoch", metric))
     for place, (figure, alt, key) in zip(places, figures, strict=False):
         with place:
             parts.chart(figure, alt, f"train_{key}")
-    st.caption("Dotted: the epoch whose weights are kept, the best by validation. Val chooses the epoch: it flatters.")
+    st.caption("Upright: the epoch whose weights are kept. Validation chose it, so that its figures flatter.")
 
 
 def overview(found: list[Run]) -> pd.DataFrame:
@@ -79,7 +81,7 @@ def overview(found: list[Run]) -> pd.DataFrame:
             "sharing, balancing": f"{config.sharing}\n{config.balancing}",
             "faces": f"{resources.short(run.faces)}\n{masks_in_words(config)}",
             "variant of": resources.short(run.parent) or "–",
-            "best on val": "–" if best is None else figures(best),
+            "best on validation": "–" if best is None else figures(best),
         })  # fmt: skip
     return pd.DataFrame(rows).fillna("–")
 
@@ -88,26 +90,34 @@ def figures(line: dict) -> str:
     """An epoch's validation figures, the first mask in the first line."""
     words = []
     for mask, of_mask in line["val"].items():
-        values = [f"{value:.1f}" if name.endswith("mae") else f"{100 * value:.0f}" for name, value in of_mask.items()]
-        words.append(f"{parts.mask_words(mask)}: {' / '.join(values)}")
+        named = ((*name.rsplit("_", 1), value) for name, value in of_mask.items())
+        values = ", ".join(f"{task} {scale(task, metric).value(value)}" for task, metric, value in named)
+        words.append(f"{parts.mask_words(mask)}: {values}")
     return words[0] + ("\n" + "; ".join(words[1:]) if len(words) > 1 else "")
+
+
+def held_against(run: Run) -> str:
+    """What `open_comparison` holds a run against, as the pages call it; '' where there is nothing but itself."""
+    name = resources.offered_as(run.parent) or resources.default_model()
+    return "" if name == str(run.folder) else resources.offered_models().get(name, "")
 
 
 def show_run(run: Run) -> None:
     with st.container(horizontal=True):
         if run.state in ("stopped", "failed") and st.button("Resume", type="primary", icon=":material/play_arrow:"):
             attempt(resume, run)
-        if run.has_model() and st.button("Compare with its parent", icon=":material/compare_arrows:"):
+        other = held_against(run) if run.has_model() else ""
+        if other and st.button(f"Compare with {other}", icon=":material/compare_arrows:", key="train_compare"):
             open_comparison(run)
         if run.has_model() and st.button("Use this model", icon=":material/check:", on_click=_use, args=(run,)):
             st.toast(f"{run.name} is the model of all pages now.")
         if run.state != "running":
             with st.popover("Delete …", icon=":material/delete:"):
-                st.markdown(f"Delete **{run.name}**, its weights and all? This can't be undone.")
+                st.markdown(f"Delete **{parts.plain(run.name)}**, its weights and all? This can't be undone.")
                 if st.button("Delete it", key=f"delete_{run.id}") and attempt(runs().delete, run.id):
                     st.rerun()
     if run.error:
-        st.error(f"It failed: {run.error}.")
+        st.error(parts.plain(f"It failed: {run.error}."))
     if run.active:
         show_live(run.id, run.state)
     else:
@@ -157,7 +167,7 @@ def page() -> None:
     st.header("All runs")
     parts.table(overview(found), label="All runs, newest first")
     st.caption(
-        "Best on val: age error in years, gender and ethnicity accuracy in percent, of the epoch that was kept. "
+        "Best on validation: mean absolute error of age, accuracy of gender and ethnicity, of the epoch that was kept. "
         "Figures for a verdict come from faces the model has not seen: page Data set or Compare."
     )
 

@@ -5,12 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
-from analyses.report.charts import PANEL, Dot, Row, dot_charts, map_picture, strongest
+from analyses.figures import PALETTE, SYMBOLS
+from analyses.report.charts import PANEL, SHAPES, Dot, Row, dot_charts, legend, map_picture, strongest
 from analyses.report.markup import joined
 from analyses.report.words import SHARE
 
 NAN = float("nan")
-NAMES = ["bare", "surgical"]
+NAMES = {0: "bare", 1: "surgical"}
 
 
 def drawn(parsed, rows, **options):
@@ -27,7 +28,7 @@ def test_marks_stand_in_order_inside_their_intervals(parsed):
         Row("a · n 300", (Dot(0, 0.8, 0.7, 0.9, 300, (0.75, 0.85)),)),
         Row("b · n 50", (Dot(1, 0.9, 0.85, 0.95, 50),)),
     ]
-    page = drawn(parsed, rows, overall=[0.82, NAN])
+    page = drawn(parsed, rows, overall={0: 0.82, 1: NAN})
     chart, *marks = [svg for svg in page.all("svg") if "aria-hidden" not in svg.attributes]
     at = [percent(mark.attributes["x"]) for mark in marks]
     assert 0 < at[0] < at[1] < 100
@@ -52,10 +53,17 @@ def test_the_legend_names_what_is_there(parsed):
     bare = [Row("a", (Dot(0, 0.8, 0.7, 0.9, 300),))]
     assert parsed(joined(*dot_charts(bare, "t", "x", SHARE, NAMES))).all("figcaption")[0].text == "tbare"
     full = [Row("a", (Dot(1, 0.8, 0.7, 0.9, 30, (0.1, 0.2)),))]
-    text = drawn(parsed, full, overall=[NAN, 0.5]).all("figcaption")[0].text
+    text = drawn(parsed, full, overall={0: NAN, 1: 0.5}).all("figcaption")[0].text
     for part in ("surgical", "fewer than 100 faces", "expected if groups made no difference", "all faces"):
         assert part in text
     assert "bare" not in text
+
+
+def test_marks_are_those_of_the_workbench(parsed):
+    assert len(SHAPES) == len(set(SHAPES)) == len(SYMBOLS)
+    signs = parsed(legend({6: "cloth", 0: "bare"}, [0, 6], lines=False, bands=False, hollow=False)).all("path")
+    assert [sign.attributes["fill"] for sign in signs] == [PALETTE[0], PALETTE[6]]
+    assert [sign.attributes["d"] for sign in signs] == [SHAPES[0], SHAPES[6]]
 
 
 def test_a_long_figure_is_cut_to_pages_with_one_axis(parsed):

@@ -18,7 +18,7 @@ def rows(own):
 def test_a_row_per_group_and_mask_with_its_gap(own, rows):
     frame = group_frame(rows)
     assert list(frame.columns) == [
-        "group", "faces", "n", "accuracy", "against all others", "smallest detectable", "verdict", "note"
+        "group", "mask", "n", "accuracy", "against all others", "smallest detectable", "verdict", "note"
     ]  # fmt: skip
     assert len(frame) == (rows["statistic"] == "value").sum()
     first = next(rows[rows["statistic"] == "value"].itertuples())
@@ -39,17 +39,23 @@ def test_a_row_per_group_and_mask_with_its_gap(own, rows):
 
 def test_changes_are_of_masks_alone(rows):
     frame = change_frame(rows)
-    assert set(frame["faces"]) == {"surgical mask"} and "masked minus bare" in frame
+    assert set(frame["mask"]) == {"surgical"} and "masked minus bare" in frame
     assert change_frame(rows[rows["mask"] == "none"]).empty
 
 
 def test_a_sentence_per_mask_about_all_groups(rows):
     sentences = list(over_groups(rows))
     assert [sentence.split(":")[0] for sentence in sentences] == ["Bare", "Surgical mask"]
-    assert all("by chance up to" in sentence and "ratio" in sentence for sentence in sentences)
-    for statistic in ("worst", "range"):
-        bare = select(rows, mask="none", statistic=statistic).iloc[0]
-        assert f"n {bare['n']:,})" in sentences[0]
+    assert all("by chance up to" in sentence for sentence in sentences)
+    assert f"n {select(rows, mask='none', statistic='range')['n'].item():,})" in sentences[0]
+
+
+def test_the_worst_group_has_its_interval_and_nothing_stands_untested(rows):
+    sentence = next(over_groups(rows)).replace(SPACE, " ")
+    worst = select(rows, mask="none", statistic="value", group="black").iloc[0]
+    interval = f"({100 * worst['ci_low']:.1f} to {100 * worst['ci_high']:.1f})"
+    assert f"worst black, {100 * worst['value']:.1f} % {interval}, n {worst['n']}; range" in sentence
+    assert "ratio" not in sentence
 
 
 def test_a_group_that_is_too_small_has_dashes():

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from analyses.attribution.atlas import Atlas
 from analyses.fairness import audit
 from analyses.fairness.coupling import coupling
+from analyses.figures import PALETTE, error_figure
 from analyses.model_card import LIMITS
 from analyses.report import ReportData, as_json, findings, report, write_report
 from analyses.report.groups import BEST, WORST
@@ -117,6 +118,19 @@ def test_over_all_groups_the_worst_and_the_range_have_their_n(own, page):
     assert head[2:4] == ["n", "worst group"] and bare[2] == str(spread["n"])
     interval = f"({100 * worst['ci_low']:.1f} to {100 * worst['ci_high']:.1f})"
     assert bare[3] == f"black, {100 * worst['value']:.1f} % {interval}, n {worst['n']}"
+
+
+def test_a_mask_has_the_name_and_the_colour_that_it_has_in_the_workbench(own, parsed):
+    renamed = {"mask": {"surgical": "n95_valve:nose_out"}}
+    data = replace(own, predictions=own.predictions.replace(renamed), audit=own.audit.replace(renamed))
+    page = parsed(report(data))
+    text = page.all("body")[0].text
+    assert "N95 with valve, nose out" in text and "n95_valve" not in text
+    assert "faces" not in [head.text for head in page.all("th")]
+    (masked,) = error_figure(own.predictions.replace(renamed).query("task == 'age' and mask != 'none'")).data
+    fills = {path.attributes.get("fill") for path in page.all("path") if path.inside.count("svg") == 2}
+    assert fills == {PALETTE[0], masked.line.color, "#fff"}
+    assert as_json(data)["masks"] == ["none", "n95_valve:nose_out"]
 
 
 def test_confusion_counts(own, page):
@@ -251,7 +265,7 @@ def test_heads_that_fail_together(own, parsed):
     assert "coupling" in ids(page) and "coupling" not in ids(parsed(report(own)))
     head, *rows = cells(page, "Errors that come together")
     declared = found["metric"].isin(["accuracy", "mae"]) & (found["group"] == "read wrong")
-    assert head[:3] == ["task", "faces", "read wrong by"]
+    assert head[:3] == ["task", "mask", "read wrong by"]
     assert len(rows) == (declared & (found["statistic"] == "gap")).sum() > 0
     assert len(check_json(data)["coupling"]) == len(found)
     verdicts = {row[-1] for row in rows}

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from analyses.report.words import SHARE, Scale, metric_name, p_value, scale, verdict
+from analyses.report.words import SHARE, Scale, metric_name, p_value, scale, under, verdict
 
 NAN = float("nan")
 YEARS = Scale(1, "years", "years")
@@ -67,6 +67,17 @@ def test_p(p, text):
 )
 def test_verdicts_have_the_margin_in_the_readers_unit(of, margin, statistic, given, text):
     assert plain(verdict(SimpleNamespace(verdict=given, margin=margin, statistic=statistic), of)) == text
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ("none", "bare"), ("surgical", "surgical mask"), ("kn95:black", "KN95 mask, black"), ("gas", "gas mask"),
+        ("n95_valve:nose_out", "N95 with valve, nose out"), ("mixed", "any kind, by chance"), ("veil", "veil mask"),
+    ],
+)  # fmt: skip
+def test_masks_in_sentences(mask, words):
+    assert under(mask) == words
 
 
 def test_units():
