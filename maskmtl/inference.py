@@ -146,11 +146,11 @@ def _predict_batch(model: MaskMTL, faces: Faces, rows: np.ndarray, mask: str, se
 
 
 def wide(predictions: pd.DataFrame, specs: Mapping[str, TaskSpec]) -> pd.DataFrame:
-    """The table for people: one row per face and mask, classes by name, one column per probability."""
-    frames = []
+    """The table for people: one row per face, mask and model, classes by name, one column per probability."""
+    frames, keys = [], ["face_id", "mask", "model"]
     for task, part in predictions.groupby("task", sort=False):
         target = specs[str(task)].target
-        frame = part.set_index(["face_id", "mask"])[["y_true", "y_pred"]].rename(
+        frame = part.set_index(keys)[["y_true", "y_pred"]].rename(
             columns={"y_true": f"{task}_true", "y_pred": f"{task}_pred"}
         )
         if isinstance(target, Classes):

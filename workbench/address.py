@@ -112,7 +112,11 @@ def kept(widget: Callable[..., Any], label: str, *args: Any, key: str, **setting
     elif coming is not None and key in state and key not in coming:
         del state[key]
     if key in state and not _fits(name, state[key], args, settings):  # what was chosen is no longer offered
-        del state[key]
+        left = _still(name, state[key], args, settings)
+        if left:
+            state[key] = left
+        else:
+            del state[key]
     fresh = key not in state
     if not fresh and key not in address.there:  # new on the page: the browser would show its default
         state[key] = state[key]
@@ -131,8 +135,12 @@ def keep(key: str, value: str) -> None:
 
 def kept_text(key: str) -> str | None:
     """A text of an address that has just been opened, else None."""
-    coming = _address().coming or {}
-    return coming[key][0] if coming.get(key) else None
+    return next(iter(kept_texts(key)), None)
+
+
+def kept_texts(key: str) -> list[str]:
+    """What an address that has just been opened holds under `key`."""
+    return (_address().coming or {}).get(key, [])
 
 
 def _texts(value: Any) -> list[str]:
@@ -148,6 +156,12 @@ def _fits(name: str, value: Any, args: Sequence[Any], settings: Mapping[str, Any
         low, high = args[:2]
         return bool(low <= value <= high)
     return True
+
+
+def _still(name: str, value: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> list[Any]:
+    """Of several that were chosen those that are still offered."""
+    several = name in CHOICES and isinstance(value, list | tuple)
+    return [v for v in value if v in _options(args, settings)] if several else []
 
 
 def _options(args: Sequence[Any], settings: Mapping[str, Any]) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from maskmtl.tasks import TaskSpec
 from workbench import parts, resources
 from workbench.address import keep, kept, kept_text
 from workbench.chooser import WORDS, ChosenSet, choose_set, open_set
-from workbench.sidebar import current_model
+from workbench.sidebar import current_model, current_name
 from workbench.uploads import UPLOAD
 
 SLOT, LINK = "set_result", "run"
@@ -39,8 +39,9 @@ class Order(NamedTuple):
     @staticmethod
     def parse(text: str) -> "Order":
         """Raises ValueError for what is no order."""
-        source, protocol, split, masks, seed = text.rsplit("|", 4)
-        if protocol not in PROTOCOLS or split not in CHOICES or not source or source.startswith(UPLOAD):
+        source, protocol, split, masks, seed, *_ = (*text.rsplit("|", 4), *[""] * 4)
+        known = protocol in PROTOCOLS and split in CHOICES and source and not source.startswith(UPLOAD)
+        if not known or not seed.isdecimal():
             raise ValueError(f"run should name faces, protocol, split, masks and seed, got {text!r}")
         return Order(ChosenSet(source, protocol, split), check_masks(masks.split(",")), int(seed))
 
@@ -61,10 +62,15 @@ class Ran(NamedTuple):
     model: str
     specs: Mapping[str, TaskSpec]
 
+    @property
+    def short(self) -> str:
+        """What it is of, for the names of files."""
+        return f"{resources.short(self.model)} {self.faces.name}"
 
-def choose_order() -> Order | None:
-    """The widgets; None while something is missing."""
-    faces = choose_set()
+
+def choose_order(words: Mapping[str, str] = WORDS) -> Order | None:
+    """The widgets, with the splits in `words`; None while something is missing."""
+    faces = choose_set(words)
     if faces is None:
         return None
     middle, right = st.columns([2, 1])
@@ -82,7 +88,7 @@ def choose_order() -> Order | None:
     try:
         masks = check_masks(sorted(chosen, key=[*names, *chosen].index))
     except ValueError as error:
-        st.error(f"This mask can't be drawn: {error}.")
+        st.error(parts.plain(f"This mask can't be drawn: {error}."))
         return None
     return Order(faces, masks, int(seed))
 
@@ -98,12 +104,12 @@ def ran(order: Order | None = None) -> Ran | None:
         try:
             linked = Order.parse(text)
         except ValueError as error:
-            st.warning(f"The address asks for a run that can't be made: {error}.")
+            st.warning(parts.plain(f"The address asks for a run that can't be made: {error}."))
         else:
             order = linked if last is None or (last.order, last.model) != (linked, name) else None
     found: Ran | None = parts.run_into(SLOT, order, lambda order, bar: _run(order, bar, name, model))
-    if found is not None and not found.order.faces.is_upload:
-        keep(LINK, found.order.text())
+    if found is not None and found.model == name and not found.order.faces.is_upload:
+        keep(LINK, found.order.text())  # beside another model in the address it would name a run that was never made
     return found
 
 
@@ -112,7 +118,7 @@ def ran_or_offer() -> Ran | None:
     place = st.empty()
     begun = SLOT in st.session_state or parts.ordered(SLOT) or kept_text(LINK)
     with place.container():
-        offered = None if begun else _offer()
+        offered = _offer_other() if begun else _offer()
     if offered is not None:
         place.empty()
     return ran(offered)
@@ -123,6 +129,20 @@ def _offer() -> Order | None:
     left, right = st.columns(2)
     left.page_link("views/dataset.py", label="Choose a data set", icon=":material/grid_view:")
     return DEMO_ORDER if right.button("Run the demo faces", icon=":material/play_arrow:") else None
+
+
+def _offer_other() -> Order | None:
+    """Where the figures are another model's than the sidebar's: say so, and offer the same run of that one."""
+    name, last = current_name(), st.session_state.get(SLOT)
+    if last is None or last.model == name or parts.ordered(SLOT) or kept_text(LINK):
+        return None
+    names = resources.called(last.model), resources.called(name)
+    st.info(parts.plain("These are the figures of {}; the sidebar has {}.".format(*names)))
+    return (
+        last.order
+        if st.button(f"Run {resources.called(name)} on the same faces", icon=":material/play_arrow:")
+        else None
+    )
 
 
 def _run(order: Order, bar: DeltaGenerator, name: str, model: MaskMTL) -> Ran:

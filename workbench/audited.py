@@ -1,39 +1,57 @@
 """Whose predictions the pages Fairness and Report speak of, and their audit, kept in the session."""
 
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from analyses.fairness import audit
 from analyses.fairness.samples import usual_groupings
 from analyses.fairness.tables import column_names, read_predictions
-from maskmtl.tasks import TASKS
+from maskmtl.checkpoint import model_folder
+from maskmtl.tasks import TASKS, Classes
 from workbench import parts, resources
 from workbench.address import kept
 from workbench.assessed import ran_or_offer
+from workbench.chooser import WORDS
 
 T = TypeVar("T")
 RUN, TABLE = "The last run over a data set", "A predictions table"
 MAPPED = {
     "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
-    "task": "Task",
+    "task": "Task", "model": "Model",
 }  # fmt: skip
 MOST = 50  # groups of a column that is offered as a grouping
 
 
+UPLOADED = "fair_uploaded"
+
+
 class Source(NamedTuple):
-    """Predictions, what they are called, and what tells them from others."""
+    """Predictions, what they are called, and what tells them from others.
+
+    faces: what a report calls the data set. settings: how the predictions were made. model: the folder of their model.
+    """
 
     predictions: pd.DataFrame
     name: str
     key: Hashable
+    faces: str
+    settings: Mapping[str, Any] = {}
+    model: Path | None = None
+
+
+class Table(NamedTuple):
+    """An uploaded file."""
+
+    id: str
+    name: str
+    data: bytes
 
 
 def choose_source() -> Source | None:
@@ -49,34 +67,60 @@ def _last_run() -> Source | None:
     if not run.assessment.tasks:
         st.info("These faces carry no annotations: there is nothing to audit. Run others, or upload a table.")
         return None
-    return Source(run.assessment.predictions, run.title, ("run", run.id))
+    order = run.order
+    settings = {"split": WORDS[order.faces.split], "masks": list(order.masks), "mask_seed": order.seed}
+    try:
+        model = model_folder(run.model)
+    except ValueError:  # it has been deleted since
+        model = None
+    faces = f"{run.faces.name}, {WORDS[order.faces.split]}"
+    return Source(run.assessment.predictions, run.title, ("run", run.id), faces, settings, model)
 
 
 def _uploaded() -> Source | None:
-    file = st.file_uploader(
-        "Predictions", ("parquet", "csv"), key="fair_file",
-        help="What `maskmtl predict` writes, or any model's: a row per face (and mask and task), with annotation and "
-        "answer. It stays in this session.",
-    )  # fmt: skip
-    if file is None:
+    table = _table()
+    if table is None:
         st.info("Upload a table of predictions, .parquet or .csv.")
         return None
     try:
-        columns = resources.remember("fair_columns", file.file_id, lambda: _on_disk(file, column_names))
+        columns = resources.remember("fair_columns", table.id, lambda: _on_disk(table, column_names))
         asked = _mapping(columns)
-        key = ("file", file.file_id, tuple(asked.mapping.items()), asked.task, asked.classes)
+        if asked is None:
+            return None
+        key = ("file", table.id, tuple(asked.mapping.items()), asked.task, asked.classes)
         read = partial(read_predictions, columns=asked.mapping, task=asked.task, classes=asked.classes)
-        return Source(resources.remember("fair_table", key, lambda: _on_disk(file, read)), file.name, key)
+        return Source(resources.remember("fair_table", key, lambda: _on_disk(table, read)), table.name, key, table.name)
     except (ValueError, OSError) as error:
-        st.error(f"This table can't be used: {error}.")
+        st.error(parts.plain(f"This table can't be used: {error}."))
         return None
 
 
-def _on_disk(file: UploadedFile, read: Callable[[Path], T]) -> T:
+def _table() -> Table | None:
+    """The uploader, and what was uploaded: it outlives the uploader, which Streamlit empties when the page is left."""
+    file = st.file_uploader(
+        "Predictions", ("parquet", "csv"), key="fair_file", on_change=_forget_table,
+        help="What `maskmtl predict` writes, or any model's: a row per face (and mask and task), with annotation and "
+        "answer. It stays in this session. For larger tables: `maskmtl audit` and `maskmtl report`.",
+    )  # fmt: skip
+    kept_one: Table | None = st.session_state.get(UPLOADED)
+    if file is None:
+        if kept_one is not None:
+            st.caption(parts.plain(kept_one.name))
+            st.button("Remove the table", icon=":material/delete:", on_click=_forget_table)
+    elif kept_one is None or kept_one.id != file.file_id:
+        kept_one = st.session_state[UPLOADED] = Table(file.file_id, file.name, file.getvalue())
+    return kept_one
+
+
+def _forget_table() -> None:
+    st.session_state.pop(UPLOADED, None)
+
+
+def _on_disk(table: Table, read: Callable[[Path], T]) -> T:
     """What `read` makes of an upload, which is a file only as long as that takes."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / file.name.replace("/", "_")
-        path.write_bytes(file.getbuffer())
+        path = Path(folder) / table.name.replace("/", "_")
+        path.write_bytes(table.data)
         return read(path)
 
 
@@ -88,36 +132,58 @@ class Asked(NamedTuple):
     classes: tuple[str, ...]
 
 
-def _mapping(columns: Sequence[str]) -> Asked:
-    """Which columns are which, where their names don't say it; and the task of a table that names none."""
+def _mapping(columns: Sequence[str]) -> Asked | None:
+    """Which columns are which, where their names don't say it, and the task of a table that names none; None, with a
+    sentence, while something is missing."""
     known = set(columns)
     long = "y_true" in known or "y_pred" in known
     wide = not long and any(name.endswith("_pred") and f"{name[:-5]}_true" in known for name in columns)
-    needed = not wide and not {"y_true", "y_pred", "task"} <= known
-    with st.expander("Columns", expanded=needed):
+    if wide:
+        return Asked({}, None, ())
+    with st.expander("Columns", expanded=not {"y_true", "y_pred", "task"} <= known):
         fields = st.columns(3)
         mapping = {}
         for i, (ours, words) in enumerate(MAPPED.items()):
-            if ours in known or wide:
+            if ours in known:
                 continue
             if ours == "probabilities":
-                chosen = fields[i % 3].multiselect(
-                    words, columns, key="fair_col_probabilities", help="One a class, in order."
+                chosen = kept(
+                    fields[i % 3].multiselect,
+                    words,
+                    columns,
+                    key="fair_col_probabilities",
+                    help="One a class, in order.",
                 )
                 if chosen:
                     mapping[ours] = ",".join(chosen)
-            elif (one := fields[i % 3].selectbox(words, columns, index=None, key=f"fair_col_{ours}")) is not None:
+            elif (one := kept(fields[i % 3].selectbox, words, columns, index=None, key=f"fair_col_{ours}")) is not None:
                 mapping[ours] = str(one)
-        task, classes = None, ""
-        if not wide and "task" not in known and "task" not in mapping:
-            left, right = st.columns(2)
-            task = left.text_input("Name of the task", "gender", key="fair_task_name", help="gender, age, or yours")
-            if task not in TASKS:
-                classes = right.text_input(
-                    "Its classes", key="fair_classes", placeholder="no, yes",
-                    help="Where answers are numbers of classes: their names, in order, with commas between.",
-                )  # fmt: skip
-    return Asked(mapping, task, tuple(name.strip() for name in classes.split(",") if name.strip()))
+        unnamed = not {"task"} & {*known, *mapping}
+        task, classes = _task() if unnamed else (None, ())
+    if missing := [MAPPED[ours] for ours in ("y_true", "y_pred") if ours not in {*known, *mapping}]:
+        st.info(f"Choose under Columns which column holds the {' and the '.join(missing).lower()}.")
+        return None
+    if task == "":
+        st.info("Say under Columns which task the answers are of.")
+        return None
+    return Asked(mapping, task, classes)
+
+
+def _task() -> tuple[str, tuple[str, ...]]:
+    """The name of a table's task, '' while there is none, and of its classes."""
+    left, right = st.columns(2)
+    task = kept(left.text_input, "Name of the task", key="fair_task_name", help="gender, age, ethnicity, or your own.")
+    task = task.strip()
+    if task not in TASKS:
+        classes = kept(
+            right.text_input, "Its classes", key="fair_classes", placeholder="no, yes",
+            help="Where answers are numbers of classes: their names, in order, with commas between.",
+        )  # fmt: skip
+        return task, tuple(name.strip() for name in classes.split(",") if name.strip())
+    if isinstance(target := TASKS[task].target, Classes):
+        codes = ", ".join(f"{i} {name}" for i, name in enumerate(target.names))
+        right.caption(f"Numbers are read as {codes}. If yours mean others, put names in place of numbers.")
+    return task, ()
 
 
 def choose_groupings(source: Source) -> tuple[str, ...]:
@@ -136,7 +202,7 @@ def _groupings(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Those that are usual, and all that are not intersections."""
     usual = usual_groupings(table)
     own = [name for name in usual if "*" not in name]
-    taken = {"face_id", "split", "group_id", *MAPPED, "model", "draw"}
+    taken = {"face_id", "split", "group_id", *MAPPED, "draw"}
     columns = [name for name in table if name not in taken and name not in own and 1 < _distinct(table[name]) <= MOST]
     return usual, [*own, *columns]
 
@@ -157,7 +223,7 @@ def audited(source: Source, by: tuple[str, ...]) -> pd.DataFrame | None:
             lambda progress: audit(source.predictions, by=by, progress=progress),
         )  # fmt: skip
     except ValueError as error:
-        st.error(f"This can't be audited: {error}.")
+        st.error(parts.plain(f"This can't be audited: {error}."))
         return None
     if found is None:
         return None

@@ -100,11 +100,11 @@ def _picked(source: str, protocol: str, face_id: str, specs: Mapping[str, TaskSp
         faces = open_set(ChosenSet(source, protocol, "all"), parts.opening(place))
         place.empty()
     except (ValueError, OSError) as error:
-        st.error(f"This face can't be shown: {error}.")
+        st.error(parts.plain(f"This face can't be shown: {error}."))
         return None
     rows = np.flatnonzero(faces.table["face_id"].astype(str) == face_id)
     if not len(rows):
-        st.error(f"There is no face {face_id} in {faces.name}.")
+        st.error(parts.plain(f"There is no face {face_id} in {faces.name}."))
         return None
     if not source.startswith(UPLOAD):
         keep("face", "|".join((source, protocol, face_id)))
@@ -130,7 +130,7 @@ def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
         with st.spinner("Opening the demo faces …"):
             faces, groups = resources.faces("demo"), resources.demo_groups()
     except (ValueError, OSError) as error:
-        st.warning(f"The demo faces can't be shown: {error}. You can still use a photo of your own.")
+        st.warning(parts.plain(f"The demo faces can't be shown: {error}. You can still use a photo of your own."))
         return None
     left = groups
     with st.container(key="filters"):
@@ -143,7 +143,7 @@ def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
         return None
     order = left.sample(frac=1, random_state=st.session_state.get("demo_shuffle", 0)).index[:SHOWN].to_list()
     wanted = kept_text("demo_face")
-    row = int(wanted) if wanted and wanted.isdecimal() else st.session_state.get("demo_face")
+    row = int(wanted) if wanted and wanted.isdecimal() and len(wanted) < 9 else st.session_state.get("demo_face")
     if row in left.index and row not in order:  # a link's, or the one shown when the filters changed
         order = [row, *order[:-1]]
     row = kept(
@@ -175,7 +175,7 @@ def _choose_photo() -> ChosenFace | None:
             with st.spinner("Looking for faces …"):
                 resources.remember("photo_found", file.file_id, lambda: resources.found_faces(file.getvalue()))
         except ValueError as error:
-            st.error(f"This file can't be used: {error}.")
+            st.error(parts.plain(f"This file can't be used: {error}."))
             return None
     looked = st.session_state.get("photo_found")
     if looked is None:
@@ -236,8 +236,8 @@ WORDS = {
 }
 
 
-def choose_set() -> ChosenSet | None:
-    """The widgets for a set of faces; None while there is none."""
+def choose_set(words: Mapping[str, str] = WORDS) -> ChosenSet | None:
+    """The widgets for a set of faces, whose splits are told in `words`; None while there is none."""
     kind = kept(
         st.segmented_control, "Faces", [DEMO, FOLDER, UPLOADED], default=DEMO, required=True, key="set_kind",
         label_visibility="collapsed",
@@ -248,7 +248,8 @@ def choose_set() -> ChosenSet | None:
             st.text_input, "Folder on the machine that runs the workbench", key="set_folder",
             placeholder="/path/to/faces",
             help="Made by `maskmtl prepare`, or any folder of pictures; UTKFace names give annotations.",
-        ).strip()  # fmt: skip
+        )  # fmt: skip
+        source = resources.typed(source)
         if not source:
             return None
         if problem := resources.folder_problem(source):
@@ -262,7 +263,10 @@ def choose_set() -> ChosenSet | None:
         source = name
     left, right = st.columns(2)
     options = list(CHOICES) if splits else ["unseen", "all"]
-    split = kept(left.selectbox, "Which faces", options, format_func=WORDS.__getitem__, key="set_split")
+    split = kept(left.selectbox, "Which faces", options, format_func=words.__getitem__, key="set_split")
     if splits:
-        protocol = kept(right.selectbox, "Protocol", PROTOCOLS, key="set_protocol")
+        protocol = kept(
+            right.selectbox, "Protocol", PROTOCOLS, key="set_protocol",
+            help="random: splits drawn by chance. parts: by the day of capture, later faces than any that were learnt.",
+        )  # fmt: skip
     return ChosenSet(source, protocol, split)

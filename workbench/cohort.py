@@ -22,7 +22,7 @@ def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray], key: Hasha
     try:
         reference = resources.reference(name)
     except (ValueError, OSError) as error:
-        st.caption(f"No cohort: {error}.")
+        st.caption(f"Faces like this one can't be told: {error}.")
         return
     if reference is None:
         st.caption(NONE)
@@ -37,11 +37,11 @@ def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray], key: Hasha
     warn(by_mask)
     with st.container(border=True, key="cohort"):
         st.subheader("Faces like this one")
-        n = max(int(cohort.table["n"].max()) for cohort in found)
         st.markdown(
-            f"How the model fares on the {n} faces of the {reference.split} split that look most like it to it:"
+            f"How the model fares on the unseen faces ({reference.split} split) that it finds most like this one, "
+            "the nearest for each picture:"
         )
-        parts.table(in_words(model, by_mask), label="Expected error on similar faces")
+        parts.table(in_words(model, by_mask), label="How the model fares on similar faces")
         st.caption(
             "Second lines are 95 % intervals. Alike means: alike in what the network’s tasks share. The figures are "
             "about agreement with annotations, on faces like UTKFace’s; they are no statement about this person, "
@@ -69,7 +69,7 @@ def in_words(model: MaskMTL, by_mask: Mapping[str, Cohort]) -> pd.DataFrame:
         for mask, cohort in by_mask.items():
             entry = cohort.table.set_index("task").loc[task]
             value, low, high = (f"{of * entry[name]:.{digits}f}" for name in ("value", "ci_low", "ci_high"))
-            interval = "" if np.isnan(entry["ci_low"]) else f"\n{low} to {high}"
-            row[mask_words(mask)] = f"{value}\N{NO-BREAK SPACE}{unit}{interval}"
+            interval = "" if np.isnan(entry["ci_low"]) else f"{low} to {high}, "
+            row[mask_words(mask)] = f"{value}\N{NO-BREAK SPACE}{unit}\n{interval}n {entry['n']:,.0f}"
         rows.append(row)
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from analyses.attribution.names import METHOD_NAMES
 from analyses.face import signed
-from analyses.figures import drift_figure, map_overlay, map_scale
+from analyses.figures import WEARS, drift_figure, map_overlay, map_scale
 from analyses.mask_lab import MaskLab, mask_lab
 from maskmtl.masks import COLOURS, MASKS, PATTERNS, MaskSpec
 from maskmtl.networks import MaskMTL
@@ -18,7 +18,7 @@ from maskmtl.tasks import Classes
 from workbench import parts, resources
 from workbench.address import kept
 from workbench.chooser import ChosenFace
-from workbench.parts import WEARS, capital, mask_words
+from workbench.parts import capital, mask_words, plain
 from workbench.sidebar import current_name
 
 COVERAGE, COLOUR, PATTERN, DRAWING = VARY = ("Coverage", "Colour", "Pattern", "Drawing")
@@ -59,7 +59,7 @@ def show(model: MaskMTL, face: ChosenFace, specs: tuple[MaskSpec, ...], seed: in
     try:
         found = parts.derive("lab_found", key, "Drawing and reading masks", "", read)
     except ValueError as error:
-        st.error(f"The masks can't be compared: {error}.")
+        st.error(plain(f"The masks can't be compared: {error}."))
         return
     if found is None:
         return

@@ -1,5 +1,6 @@
 """Small pieces that pages share: tables with bars, downloads, the scale of maps. Everything shown is escaped."""
 
+import re
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,29 +16,21 @@ from streamlit.delta_generator import DeltaGenerator
 
 from analyses.attribution import METHODS
 from analyses.face import percent
-from analyses.figures import PALETTE
-from maskmtl.masks import MIXED, MaskSpec
+from analyses.figures import mask_color, mask_places
+from analyses.figures import mask_name as mask_words
+from maskmtl.masks import MaskSpec
 from maskmtl.networks import MaskMTL, NonLocalBlock
 from workbench import resources
 
 Order = TypeVar("Order")
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # how many are done, of how many
-KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
 ORDERED = "_ordered"
-WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}
 
 
-def mask_words(mask: str) -> str:
-    """A mask's text in words: 'n95_valve:nose_out' -> 'N95 with valve, nose out'; 'none' is a bare face."""
-    if mask == "none":
-        return "bare"
-    try:
-        spec = MaskSpec.parse(mask)
-    except ValueError:  # as someone typed it
-        return mask
-    wear = None if spec.wear == "right" else WEARS[spec.wear]
-    return ", ".join(part for part in (KINDS.get(spec.kind, spec.kind), spec.colour, spec.pattern, wear) if part)
+def plain(text: str) -> str:
+    """Text from outside as it is, where Markdown is read: a name may hold $, * or a picture that a browser fetches."""
+    return re.sub(r"([\\`*\[\]<$~])", r"\\\1", text)
 
 
 def capital(words: str) -> str:
@@ -65,14 +58,15 @@ def _cell(value: object, *, heading: bool) -> str:
 
 
 def probabilities(data: pd.DataFrame, *, label: str) -> None:
-    """Classes as rows, masks as columns, each probability as a number on a bar."""
+    """Classes as rows, masks as columns, each probability as a number on a bar of its mask's colour."""
+    colors = [mask_color(place) for place in mask_places(data.columns).values()]
     head = "".join(f'<th scope="col">{escape(mask_words(mask))}</th>' for mask in data.columns)
     rows = []
     for name, row in data.iterrows():
         cells = "".join(
-            f'<td><span class="bar" style="width:{100 * p:.1f}%;background:{PALETTE[i % len(PALETTE)]}"></span>'
+            f'<td><span class="bar" style="width:{100 * p:.1f}%;background:{color}"></span>'
             f"<span>{percent(p)}</span></td>"
-            for i, p in enumerate(row)
+            for color, p in zip(colors, row, strict=True)
         )
         rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
     st.html(
@@ -110,14 +104,17 @@ def badge(passed: bool, figures: str, reason: str) -> None:
     st.html(f'<p class="badge {kind}"><b>{sign} {word}</b> {escape(figures)}{why}</p>')
 
 
-def csv(label: str, name: str, make: Callable[[], pd.DataFrame]) -> None:
-    """A button for a table, which is made when it is asked for."""
-    download(label, name, lambda: make().to_csv(index=False), "text/csv")
+def csv(label: str, name: str, make: Callable[[], pd.DataFrame], of: str = "") -> None:
+    """A button for a table, which is made when it is asked for; `of`: what it is of, for the file's name."""
+    download(label, name, lambda: make().to_csv(index=False), "text/csv", of)
 
 
-def download(label: str, name: str, make: Callable[[], str | bytes], mime: str = "application/octet-stream") -> None:
-    """A button for a file, which is made when it is asked for."""
-    st.download_button(label, make, name, mime, key=name, on_click="ignore", icon=":material/download:")
+def download(
+    label: str, name: str, make: Callable[[], str | bytes], mime: str = "application/octet-stream", of: str = ""
+) -> None:
+    """A button for a file, which is made when it is asked for; `of`: what it is of, for the file's name."""
+    file = "-".join([*re.findall(r"[\w.]+", of), name])
+    st.download_button(label, make, file, mime, key=name, on_click="ignore", icon=":material/download:")
 
 
 def methods_for(model: MaskMTL) -> list[str]:
@@ -131,7 +128,7 @@ def drawable(text: str) -> str | None:
     try:
         return str(MaskSpec.parse(text))
     except ValueError as error:
-        st.error(f"This mask can't be drawn: {error}.")
+        st.error(plain(f"This mask can't be drawn: {error}."))
         return None
 
 
@@ -154,7 +151,7 @@ def run_into(slot: str, order: Order | None, run: Callable[[Order, DeltaGenerato
                 found = run(st.session_state[slot + ORDERED], bar)
             except (ValueError, OSError) as error:
                 forget(slot)
-                st.error(f"These faces can't be used: {error}.")
+                st.error(plain(f"This can't be run: {error}."))
             except Exception:  # of ours: to fail once is enough
                 forget(slot)
                 raise

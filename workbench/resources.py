@@ -118,6 +118,14 @@ def default_model() -> str:
     return next(iter(offered_models()), "")
 
 
+def called(name: str) -> str:
+    """How the pages call a model that is named by its name or folder."""
+    try:
+        return offered_models().get(name, short(name))
+    except (ValueError, OSError):
+        return short(name)
+
+
 def short(source: str) -> str:
     """A name stays, a path is told by its last part."""
     return Path(source).name or source
@@ -176,26 +184,37 @@ def device_words(device: torch.device) -> str:
     return f"the CPU ({threads} {'thread' if threads == 1 else 'threads'}), as {why}"
 
 
+def typed(path: str) -> str:
+    """A whole path from what a person types: '~' is the home of who runs the workbench."""
+    path = path.strip()
+    return os.path.abspath(os.path.expanduser(path)) if path else ""
+
+
 def folder_problem(path: str) -> str | None:
     """Why nothing can be read at a path, or None."""
     try:
         if Path(path).is_dir():
             with os.scandir(path) as entries:
                 next(entries, None)
+        elif Path(path).exists() and not Path(path).is_file():  # a pipe would keep us waiting
+            return f"{path} is neither a folder nor a file."
         else:
             Path(path).open("rb").close()
     except FileNotFoundError:
         return f"There is nothing at {path}."
     except PermissionError:
         return f"The workbench has no right to read {path}: grant it, or copy the faces elsewhere."
-    except OSError as error:
-        return f"{path} can't be opened: {error.strerror}."
+    except (OSError, ValueError) as error:
+        return f"{path} can't be opened: {getattr(error, 'strerror', None) or error}."
     return None
 
 
 def has_splits(path: str) -> bool:
     """Whether a path is a folder that `maskmtl prepare` made; only those have splits."""
-    return is_prepared(Path(path))
+    try:
+        return is_prepared(Path(path))
+    except OSError:  # a folder that may be listed and not entered
+        return False
 
 
 @st.cache_data

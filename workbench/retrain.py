@@ -16,7 +16,7 @@ from maskmtl.recipes import RECIPES, recipe
 from maskmtl.runs import Run, Runs
 from maskmtl.training import TrainConfig
 from workbench import resources
-from workbench.parts import capital, duration, mask_words
+from workbench.parts import capital, duration, mask_words, plain
 from workbench.sidebar import current_name
 
 LIKE = "as the chosen model"
@@ -35,7 +35,7 @@ def sidebar_section(page: str) -> None:
     """The live state of training and the form; `page` is the address of the page beside it."""
     found, problem = resources.known_runs()
     if problem:
-        st.error(f"The runs can’t be listed: {problem}.")
+        st.error(plain(f"The runs can’t be listed: {problem}."))
         return
     _follow(page, found)
     st.session_state[LIVE] = any(run.active for run in found)
@@ -46,7 +46,7 @@ def sidebar_section(page: str) -> None:
             if run.state == "running":
                 offer_to_stop(run, "side")
     elif finished := st.session_state.get(FINISHED):
-        st.caption(f"{finished.name} is {STATE_WORDS[finished.state]}.")
+        st.caption(f"{plain(finished.name)} is {STATE_WORDS[finished.state]}.")
         if finished.state == "done" and page != "compare" and st.button("Compare it", icon=":material/compare_arrows:"):
             open_comparison(finished)
     with st.expander("Retrain a variant", expanded=False, key="retrain"):
@@ -58,7 +58,7 @@ def attempt(action: Callable[..., object], *args: object) -> bool:
     try:
         action(*args)
     except (ValueError, OSError) as error:
-        st.error(f"That can’t be done: {error}.")
+        st.error(plain(f"That can’t be done: {error}."))
         return False
     return True
 
@@ -109,7 +109,9 @@ def _live(page: str) -> None:
     waiting = len(active) - len(running)
     if waiting:
         st.caption(f"{waiting} waiting" if running else f"{waiting} waiting, starting …")
-    if page != "train":
+    if page == "train":
+        st.caption("When it is done, the comparison with the model it is a variant of opens here.")
+    else:
         st.page_link("views/train.py", label="Curves and queue", icon=":material/model_training:")
 
 
@@ -141,8 +143,9 @@ def _form() -> None:
     name, model = current_name(), resources.model_or_none(current_name())
     own = _own_config(model)
     start = st.selectbox(
-        "Start from", [*([LIKE] if own else []), *RECIPES], key="train_recipe", persist_state="session",
-        help="The settings of the chosen model, a row of the paper's table, or one of the project's own recipes.",
+        "Settings of", [*([LIKE] if own else []), *RECIPES], key="train_recipe", persist_state="session",
+        help="The chosen model, a row of the paper's table, or one of the project's own recipes. Weights begin anew; "
+        "the result is compared with the chosen model.",
     )  # fmt: skip
     config = own if start == LIKE and own else recipe(str(start), best_device()).config
     asked = f"{start}_{name}" if start == LIKE else start  # other settings to start from are other fields
@@ -162,6 +165,7 @@ def _form() -> None:
             "Faces", "demo", key="train_faces",
             help="demo, or a folder on this machine: made by `maskmtl prepare`, or of pictures with annotations.",
         ).strip()  # fmt: skip
+        faces = faces if faces == "demo" else resources.typed(faces)
         epochs = st.number_input("Epochs", 1, 1000, config.epochs, key=f"train_epochs_{asked}")
         seed = st.number_input("Seed", 0, 999_999, config.seed, key=f"train_seed_{asked}")
         called = st.text_input("Name", key="train_name", placeholder="a name for the run").strip()
@@ -187,7 +191,7 @@ def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: 
         run = runs().add(config, faces, name=called, parent=parent)
         queue.start_worker(runs(), run.device)
     except (ValueError, OSError) as error:
-        st.error(f"This can't be trained: {error}.")
+        st.error(plain(f"This can't be trained: {error}."))
         return
     st.session_state.setdefault(WATCHED, set()).add(run.id)
     st.session_state["train_run"] = run.id
@@ -203,4 +207,4 @@ def _own_config(model: MaskMTL | None) -> TrainConfig | None:
 
 
 def masks_in_words(config: TrainConfig) -> str:
-    return ", ".join(capital(mask_name(mask)) for mask in config.masks)
+    return "; ".join(capital(mask_name(mask)) for mask in config.masks)

@@ -7,8 +7,8 @@ import streamlit as st
 
 from analyses.figures import mask_name
 from maskmtl.networks import MaskMTL, count_values
-from workbench import address, resources
-from workbench.address import kept
+from workbench import address, parts, resources
+from workbench.address import kept, kept_text
 
 FOLDER = "a run folder …"
 CAUTION = (
@@ -16,8 +16,8 @@ CAUTION = (
     "for audit and research only, never for deciding about a person."
 )
 NO_MODEL = (
-    "There is no model in data/models yet. Train one with `maskmtl train FACES --run DIR`, then name its run folder "
-    "here or copy it with `maskmtl publish DIR NAME`."
+    "There is no model here yet. Train one: open ‘Retrain a variant’ below, or use `maskmtl train FACES --run DIR` and "
+    "name its run folder here."
 )
 
 
@@ -40,7 +40,7 @@ def sidebar() -> None:
 def current_model() -> tuple[str, MaskMTL]:
     """The chosen model and its name or folder; without one the page ends here, in a sentence."""
     if not st.session_state.get("model_ready"):
-        st.info("Choose a model in the sidebar to begin.", icon=":material/arrow_back:")
+        st.info("Choose or train a model in the sidebar to begin.", icon=":material/arrow_back:")
         address.leave()
         st.stop()
     name = st.session_state["model_name"]
@@ -56,20 +56,25 @@ def _choose() -> str:
     try:
         offered = resources.offered_models()
     except (ValueError, OSError) as error:
-        st.error(f"The models can't be listed: {error}")
+        st.error(parts.plain(f"The models can't be listed: {error}."))
         offered = {}
-    if not offered:
-        st.warning(NO_MODEL)
+    else:
+        if not offered:
+            st.warning(NO_MODEL)
+    wanted = kept_text("model")
     choice = kept(
         st.selectbox, "Model", [*offered, FOLDER], key="model", format_func=lambda name: offered.get(name, name)
     )
+    if wanted not in (None, choice):
+        shown = offered.get(choice, choice)
+        st.warning(parts.plain(f"The link names the model {wanted}, which is not here: {shown} is shown instead."))
     if choice != FOLDER:
         return str(choice)
     folder: str = kept(
         st.text_input, "Run folder", key="model_folder", placeholder="/path/to/run",
         help="A folder that `maskmtl train` made, on the machine that runs the workbench.",
     )  # fmt: skip
-    return folder.strip()
+    return resources.typed(folder)
 
 
 def _load(name: str) -> MaskMTL | None:
@@ -78,27 +83,27 @@ def _load(name: str) -> MaskMTL | None:
     try:
         return resources.model(name)
     except (ValueError, OSError) as error:
-        st.error(f"This model can't be loaded: {error}")
+        st.error(parts.plain(f"This model can't be loaded: {error}."))
         return None
 
 
 def card_lines(model: MaskMTL) -> list[str]:
     """A model's card in a few lines of Markdown: what it is, its data, its figures, its licence."""
     card = model.card
-    lines = [card.get("summary", f"{model.name}: no summary in its card.")]
+    lines = [parts.plain(card.get("summary", f"{model.name}: no summary in its card."))]
     data = card.get("data")
     if isinstance(data, Mapping):
         words = {"train": "to train", "val": "to validate"}
         counts = ", ".join(f"{data[part]:,} {word}" for part, word in words.items() if part in data)
-        lines.append(f"**Data** {data.get('name', 'unnamed')}" + (f": {counts}" if counts else ""))
+        lines.append(f"**Data** {parts.plain(str(data.get('name', 'unnamed')))}" + (f": {counts}" if counts else ""))
     test = card.get("test")  # a published model's, with intervals; a run has the epoch's validation figures only
     word, figures = ("Test", test["figures"]) if test else ("Validation", card.get("val", {}))
     lines += [f"**{word}, {mask_name(mask)}** {_figures(of_mask)}" for mask, of_mask in figures.items()]
     side = model.input_size
     lines.append(f"**Network** {count_values(model) / 1e6:.1f} million values, input {side} × {side} px")
-    lines.append(f"**Licence** {card.get('licence', 'not stated in its card')}")
+    lines.append(f"**Licence** {parts.plain(str(card.get('licence', 'not stated in its card')))}")
     if "forbidden_use" in card:
-        lines.append("**Not for** " + " ".join(card["forbidden_use"]))
+        lines.append("**Not for** " + parts.plain(" ".join(card["forbidden_use"])))
     return lines
 
 

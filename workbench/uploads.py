@@ -1,16 +1,19 @@
 """Faces that a person uploads: in this session only, and gone with it unless the person keeps them."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from maskmtl.manifest import Faces, open_faces, save_faces
-from workbench import parts
+from maskmtl.tasks import TASKS
+from workbench import parts, resources
 
 TYPES = ("jpg", "jpeg", "png", "webp", "zip", "csv")
 UPLOAD = "upload:"  # how a ChosenSet names an upload: by its files
@@ -25,8 +28,9 @@ def choose_upload() -> str | None:
     files = st.file_uploader(
         "Photos, or a ZIP of photos; beside them or in it, if you have one, a CSV with a column path and annotations",
         TYPES, accept_multiple_files=True, key="set_files", max_upload_size=500,
-        help="A face to a photo is found and aligned; pictures under UTKFace names are taken as they are. Everything "
-        "stays on this machine and is deleted with the session.", on_change=parts.forget, args=(SLOT,),
+        help="A face to a photo is found and aligned; pictures under UTKFace names are taken as they are. Columns of "
+        "the CSV beside path: age (years), gender (male, female), ethnicity (white, black, asian, indian, others). "
+        "Everything stays on this machine and is deleted with the session.", on_change=parts.forget, args=(SLOT,),
     )  # fmt: skip
     if files:
         _read(files)
@@ -39,12 +43,26 @@ def choose_upload() -> str | None:
     if not files:
         st.button("Remove the upload", icon=":material/delete:", on_click=parts.forget, args=(SLOT,))
     if isinstance(found, str):
-        st.error(f"This upload can't be used: {found}.")
+        st.error(parts.plain(f"This upload can't be used: {found}."))
         return None
-    left_out = f", {len(found.rejected):,} pictures not taken" if len(found.rejected) else ""
-    st.caption(f"{len(found):,} faces{left_out}.")
+    st.caption(parts.plain(in_words(found)))
     _offer_to_keep(found)
     return str(name)
+
+
+def in_words(faces: Faces) -> str:
+    """How many there are, what was not taken and why, and how many are annotated."""
+    words = [_count(len(faces), "face")]
+    if len(faces.rejected):
+        reasons = faces.rejected["reason"].value_counts()
+        words.append(f"{_count(len(faces.rejected), 'picture')} not taken (most: {reasons.index[0]})")
+    labelled = {task: int(faces.table[task].notna().sum()) for task in TASKS if task in faces.table}
+    known = ", ".join(f"{task} {n:,}" for task, n in labelled.items() if n)
+    return f"{', '.join(words)}. Annotated: {known or 'none'}."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _read(files: Sequence[UploadedFile]) -> None:
@@ -99,18 +117,31 @@ def _written(files: Sequence[UploadedFile], folder: Path) -> Path:
         of_its_name = target / f"{i + 1}" if name in twice else target
         of_its_name.mkdir(parents=True, exist_ok=True)
         (of_its_name / name).write_bytes(file.getbuffer())
+    for table in tables:
+        _check_paths(target / Path(table.name).name)
     single = [*zips, *tables]
     return target / Path(single[0].name).name if single else target
+
+
+def _check_paths(table: Path) -> None:
+    """ValueError for a CSV that names pictures of this machine instead of those that came with it."""
+    try:
+        paths = pd.read_csv(table, usecols=["path"], dtype=str)["path"].dropna()
+    except (ValueError, OSError):  # whoever reads all of it says what is wrong
+        return
+    for path in paths:
+        if not Path(os.path.normpath(table.parent / path)).is_relative_to(table.parent):
+            raise ValueError(f"the CSV's paths should be those of the photos uploaded with it, got {path!r}")
 
 
 def _offer_to_keep(faces: Faces) -> None:
     with st.expander("Keep these faces on this machine"):
         st.caption("They are deleted with this session, unless you keep them: a folder as `maskmtl prepare` makes it.")
-        path = st.text_input("New folder", key="set_keep", placeholder="/path/to/new/folder").strip()
+        path = resources.typed(st.text_input("New folder", key="set_keep", placeholder="/path/to/new/folder"))
         if st.button("Keep", disabled=not path, icon=":material/save:"):
             try:
                 save_faces(faces, Path(path))
             except (ValueError, OSError, shutil.Error) as error:
-                st.error(f"They can't be kept there: {error}.")
+                st.error(parts.plain(f"They can't be kept there: {error}."))
             else:
-                st.success(f"Kept in {path}.")
+                st.success(parts.plain(f"Kept in {path}."))

@@ -12,7 +12,7 @@ def fill(page, role: str, name: str, value: str) -> None:
 def test_retrain_reload_stop_resume_compare(page, server):
     page.goto(f"{server}/limits")
     page.get_by_text("Retrain a variant").click()
-    start = page.get_by_role("combobox", name="Start from")
+    start = page.get_by_role("combobox", name="Settings of")
     start.fill("maskmtl-bare")  # the paper's encoder: an epoch on the demo faces takes seconds
     start.press("Enter")
     page.get_by_role("spinbutton", name="Epochs").wait_for()

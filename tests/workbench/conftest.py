@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,17 @@ def app(models, demo_faces, tmp_path, monkeypatch) -> AppTest:
     app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=WAIT)
     app.session_state["face_check"] = False
     return app
+
+
+@pytest.fixture
+def two_models(models, tmp_path, monkeypatch):
+    """The model of random weights, and another one."""
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    torch.manual_seed(1)
+    save_model(MaskMTL(TASKS, encoder="conv3"), folder / "second", {"summary": "Other random weights."})
+    monkeypatch.setattr("maskmtl.checkpoint.MODELS", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

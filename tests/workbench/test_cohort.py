@@ -28,7 +28,7 @@ def test_without_a_record_the_page_says_how_to_make_one(app, say):
 def test_the_card_tells_what_to_expect(app, recorded, say):
     at = app.switch_page("views/face.py").run()
     text = say(at)
-    assert not at.exception and "the 40 faces of the test split that look most like it" in text
+    assert not at.exception and "unseen faces (test split) that it finds most like this one" in text and "n 40" in text
     assert "% right" in text and "years off" in text and "no statement about this person" in text
 
 
@@ -45,4 +45,4 @@ def test_a_picture_that_is_no_face_is_warned_of(app, recorded):
 def test_a_record_of_other_weights_is_a_sentence(app, recorded, say):
     recorded.write_bytes(recorded.read_bytes()[:-10])
     at = app.switch_page("views/face.py").run()
-    assert not at.exception and "No cohort: reference should be a safetensors file" in say(at)
+    assert not at.exception and "Faces like this one can't be told: reference should be a safetensors file" in say(at)

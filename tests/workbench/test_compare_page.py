@@ -2,29 +2,14 @@
 
 import shutil
 
-import pytest
-import torch
 from streamlit.testing.v1 import AppTest
 
 from analyses.fairness.audit import select
 from analyses.fairness.models import compare_models
 from analyses.fairness.samples import ALL
-from maskmtl.checkpoint import DEFAULT_MODEL, load_model, save_model
+from maskmtl.checkpoint import DEFAULT_MODEL, load_model
 from maskmtl.inference import predict
 from maskmtl.manifest import open_faces
-from maskmtl.networks import MaskMTL
-from maskmtl.tasks import TASKS
-
-
-@pytest.fixture
-def two_models(models, tmp_path, monkeypatch):
-    """The model of random weights, and another one."""
-    folder = tmp_path / "models"
-    shutil.copytree(models, folder)
-    torch.manual_seed(1)
-    save_model(MaskMTL(TASKS, encoder="conv3"), folder / "second", {"summary": "Other random weights."})
-    monkeypatch.setattr("maskmtl.checkpoint.MODELS", folder)
-    return folder
 
 
 def compared(at, few_faces):
@@ -49,6 +34,24 @@ def test_two_models_are_compared_in_pairs(app, two_models, few_faces, say):
     text = say(at)
     assert f"What second changes against {DEFAULT_MODEL}" in text and "12 of 12" in text
     assert f'<th scope="row">{DEFAULT_MODEL}</th>' in text and '<th scope="row">second</th>' in text
+
+
+def test_a_link_to_models_that_are_gone_says_so(app, two_models):
+    app.query_params["compare_models"] = [DEFAULT_MODEL, "second", "gone"]
+    at = app.switch_page("views/compare.py").run()
+    assert "not here: gone. They are left out" in at.warning[0].value
+    assert at.multiselect(key="compare_models").value == [DEFAULT_MODEL, "second"]
+
+
+def test_faces_without_annotations_are_compared_by_their_answers(app, two_models, few_faces, tmp_path, say):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for i, path in enumerate(sorted(few_faces.glob("*.png"))[:6]):
+        shutil.copy(path, plain / f"photo{i}.png")
+    at = compared(app, plain)
+    assert not at.exception and not at.error
+    assert "only how far the answers differ can be told" in say(at) and "nan" not in say(at)
+    assert at.download_button(key="comparison.csv")
 
 
 def test_one_model_is_not_enough(app, say):

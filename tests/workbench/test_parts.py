@@ -1,6 +1,23 @@
 """What a page runs with a bar and a button to stop it."""
 
+import re
+
+import pytest
 from streamlit.testing.v1 import AppTest
+
+
+@pytest.mark.parametrize("name", ["$20k and $50k", "![x](https://example.org/p.png)", "*a* [b](c) <d> `e` ~f~"])
+def test_names_from_outside_are_shown_as_they_are(name):
+    def page(name):
+        import streamlit as st
+
+        from workbench import parts
+
+        st.markdown(parts.plain(name))
+
+    at = AppTest.from_function(page, kwargs={"name": name}).run()
+    assert re.sub(r"\\(.)", r"\1", at.markdown[0].value) == name
+    assert not re.search(r"(?<!\\)[$\[*<`~]", at.markdown[0].value)
 
 
 def script():
@@ -43,7 +60,7 @@ def test_an_order_that_is_stopped_does_not():
 
 def test_what_went_wrong_is_said_and_not_tried_again():
     at = pressed(broken=True)
-    assert [error.value for error in at.error] == ["These faces can't be used: no face is in it."]
+    assert [error.value for error in at.error] == ["This can't be run: no face is in it."]
     assert at.run().session_state["begun"] == 1 and not at.error
 
 

@@ -34,7 +34,15 @@ def test_without_a_model_the_page_says_what_to_do(app, say, tmp_path, monkeypatc
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path)
     at = app.switch_page("views/face.py").run()
     assert not at.exception
-    assert "maskmtl train" in at.warning[0].value and "Choose a model" in at.info[0].value
+    assert "maskmtl train" in at.warning[0].value and "Choose or train a model" in at.info[0].value
+
+
+def test_a_link_to_a_model_that_is_gone_says_so(app, models):
+    app.query_params["model"] = "gone"
+    at = app.switch_page("views/face.py").run()
+    shown = next(models.iterdir()).name
+    assert f"The link names the model gone, which is not here: {shown} is shown instead." in at.warning[0].value
+    assert not at.switch_page("views/masks.py").run().warning
 
 
 def test_run_folder_serves_as_a_model(app, models, tmp_path, monkeypatch):

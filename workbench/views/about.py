@@ -23,10 +23,10 @@ show what would happen if the region changed.
 
 **Small groups are uncertain.** Intervals are at 95 %. Below 20 faces there is no judgement, below 100 a wide interval.
 
-**Your photo** on the page Face stays in the memory of this session: it is never written to the disk, cached or sent
-anywhere. **Faces uploaded** on the page Data set lie in a temporary folder of the machine that runs the workbench, and
-are deleted
-with the session unless you keep them.
+**Your photo** (Face, Mask lab) stays in the memory of this session: it is never written to the disk, cached or
+sent anywhere. **Faces uploaded** (Data set, Atlas, Compare) lie in a temporary folder of the machine that runs the
+workbench, and are deleted with the session unless you keep them. **A table of predictions** (Fairness, Report) stays
+in the session; it is a file only while it is read.
 """
 )
 st.header("The chosen model")

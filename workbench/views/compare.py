@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from analyses.assessment import Assessment, assess, headline
 from analyses.fairness.audit import select
 from analyses.fairness.metrics import DECLARED
-from analyses.fairness.models import compare_models
+from analyses.fairness.models import common, compare_models
 from analyses.fairness.samples import ALL, usual_groupings
 from analyses.figures import audit_figure
 from analyses.report.frames import change_frame, comparison_frame
@@ -19,11 +19,12 @@ from analyses.report.words import capital, grouping_name, metric_name, scale
 from maskmtl.evaluation import choose
 from maskmtl.manifest import Faces
 from workbench import parts, resources
-from workbench.address import keep, kept, kept_text
+from workbench.address import keep, kept, kept_text, kept_texts
 from workbench.assessed import Order, choose_order
 from workbench.chooser import WORDS, open_set
 
 SLOT, GO, MADE, MOST = "compare_result", "compare_go", "compared", 5
+UNSEEN = WORDS | {"unseen": "faces none of these models has seen"}
 
 
 class Wanted(NamedTuple):
@@ -44,20 +45,25 @@ class Compared(NamedTuple):
 
 
 def choose_models() -> list[str]:
-    offered = resources.offered_models()
+    try:
+        offered = resources.offered_models()
+    except (ValueError, OSError):  # the sidebar has told
+        offered = {}
     names = list(offered)
     chosen: list[str] = kept(
         st.multiselect, "Models: the first is what the others are held against", names, default=names[:2],
         max_selections=MOST, format_func=lambda name: offered.get(name, name), key="compare_models",
         help="Models that come with the project, and runs that have weights.",
     )  # fmt: skip
+    if gone := [name for name in kept_texts("compare_models") if name not in offered]:
+        st.warning(parts.plain(f"The link names models that are not here: {', '.join(gone)}. They are left out."))
     return chosen
 
 
 def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
     """Predict with each on the faces that none of them has seen, and compare in pairs; ValueError or OSError."""
     offered, (names, order) = resources.offered_models(), wanted
-    faces, chosen = common(names, order, bar)
+    faces, chosen = unseen_by_all(names, order, bar)
     clock, assessments = parts.Clock(), {}
     for i, name in enumerate(names):
         model = resources.model(name)
@@ -74,11 +80,11 @@ def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
     by = [name for name in usual_groupings(first) if "*" not in name]
     for name in names[1:]:
         changes[name] = compare_models(first, assessments[name].predictions, by=by, seed=order.seed)
-    title = f"{faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
+    title = f"{faces.name}: {UNSEEN[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
     return Compared(uuid4().hex, title, wanted, assessments, changes)
 
 
-def common(names: tuple[str, ...], order: Order, bar: DeltaGenerator) -> tuple[Faces, Faces]:
+def unseen_by_all(names: tuple[str, ...], order: Order, bar: DeltaGenerator) -> tuple[Faces, Faces]:
     """All faces, and those that may be asked of every model."""
     faces = open_set(order.faces, parts.opening(bar))
     keep = np.ones(len(faces), bool)
@@ -93,29 +99,43 @@ def show_headlines(found: Compared, offered: dict[str, str]) -> None:
     st.header("How each fares")
     rows = []
     for name, assessment in found.assessments.items():
+        if not assessment.tasks:
+            continue
         table = headline(assessment)
-        table.insert(0, "model", offered.get(name, name))
+        table.insert(0, "model", offered[name])
         rows.append(table)
-    parts.table(pd.concat(rows, ignore_index=True), label="Headline figures of each model per mask")
+    if not rows:
+        st.info("These faces carry no annotations: only how far the answers differ can be told.")
+        return
+    table = pd.concat(rows, ignore_index=True).fillna("–")
+    parts.table(table, label="Headline figures of each model per mask")
     st.caption("Second lines are 95 % intervals. Whether two models differ is told by pairs, below: not by these.")
 
 
 def show_changes(found: Compared, offered: dict[str, str]) -> None:
-    first = offered.get(found.wanted.models[0], found.wanted.models[0])
+    first = offered[found.wanted.models[0]]
     names = list(found.changes)
     chosen = names[0]
     if len(names) > 1:
         chosen = kept(
             st.segmented_control, f"Against {first}", names, default=names[0], required=True, key="compare_second",
-            format_func=lambda name: offered.get(name, name),
+            format_func=offered.__getitem__,
         )  # fmt: skip
-    second, changes = offered.get(chosen, chosen), found.changes[chosen]
+    second, changes = offered[chosen], found.changes[chosen]
     st.header(f"What {second} changes against {first}")
+    of_both = common(*(found.assessments[name].predictions for name in (found.wanted.models[0], chosen)))
+    if of_both.lacking:
+        st.caption(parts.plain(f"A: {first}, B: {second}. {parts.capital(str(of_both))}."))
     main = changes["metric"].isin([*DECLARED, "flips", "drift"])
     parts.table(comparison_frame(changes[main]), label=f"{second} minus {first}, over all faces, in pairs")
     with st.expander("All metrics"):
         parts.table(comparison_frame(changes[~main]), label=f"{second} minus {first}, further metrics")
-    st.caption("The same faces in pairs. Positive is more of the metric, which is not always better.")
+    st.caption(
+        "The same faces in pairs. Positive is more of the metric, which is not always better. Second lines are 95 % "
+        "intervals; a change where the adjusted p is at most .05, no change larger than the margin where the interval "
+        "lies within it, else not enough evidence, with the smallest change that this many faces would probably show."
+    )
+    parts.csv("The comparison (CSV)", "comparison.csv", lambda: pd.concat(found.changes.values(), ignore_index=True))
     rows = changes[(changes["statistic"] == "change") & (changes["by"] != ALL)]
     if rows.empty:
         return
@@ -131,16 +151,16 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
     dots = of_metric[of_metric["statistic"] == "change"]
     alt = f"{axis}: {task} by {grouping_name(by)}"
     parts.chart(audit_figure(dots, axis=axis, factor=of.factor, zero=True), alt, "compare_groups")
+    st.caption("Dots: each group’s own change with its 95 % interval; hollow below 100 faces.")
     with st.container(key="fair_changes"):
         parts.table(change_frame(of_metric, of="second minus first"), label=alt)
-    parts.csv("The comparison (CSV)", "comparison.csv", lambda: pd.concat(found.changes.values(), ignore_index=True))
 
 
 def page() -> None:
     st.title("Compare")
     st.markdown("Two to five models on the same faces: face by face, with what the evidence allows to say.")
     names = choose_models()
-    order = choose_order()
+    order = choose_order(UNSEEN)
     ready = order is not None and len(names) > 1
     pressed = st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=not ready)
     go = st.session_state.pop(GO, False) or kept_text(MADE) is not None
@@ -155,8 +175,8 @@ def page() -> None:
         return
     if found.wanted == wanted and not found.wanted.order.faces.is_upload:
         keep(MADE, "yes")
-    offered = resources.offered_models()
-    st.markdown(found.title)
+    offered = {name: resources.called(name) for name in found.wanted.models}
+    st.markdown(parts.plain(found.title))
     if found.wanted != wanted:
         st.caption("This is the last comparison; the choices above have changed since.")
     show_headlines(found, offered)

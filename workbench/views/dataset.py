@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from analyses.assessment import headline
-from analyses.gallery import ORDERS, SHOWS, browse, filtered
+from analyses.gallery import CHANGED, FAR, ORDERS, SHOWS, browse, filtered
 from maskmtl.dataset import wear
 from maskmtl.inference import wide
+from maskmtl.tasks import Scalar
 from workbench import parts, resources
 from workbench.address import kept
 from workbench.assessed import Order, Ran, choose_order, ran
@@ -23,7 +24,7 @@ SIDE = 150  # px of a picture in the gallery: five fit beside each other at most
 
 def show_results(run: Ran, order: Order | None, name: str) -> None:
     st.header("Results")
-    st.markdown(run.title)
+    st.markdown(parts.plain(run.title))
     if (order, name) != (run.order, run.model):
         st.caption("These are the results of the last run; the choices above have changed since.")
     if run.assessment.tasks:
@@ -36,27 +37,31 @@ def show_results(run: Ran, order: Order | None, name: str) -> None:
     else:
         st.info("These faces carry no annotations to compare with. The predictions can be downloaded.")
     with st.container(horizontal=True):
-        parts.csv("Predictions (CSV)", "predictions.csv", lambda: wide(run.assessment.predictions, run.specs))
+        parts.csv(
+            "Predictions (CSV)", "predictions.csv", lambda: wide(run.assessment.predictions, run.specs), run.short
+        )
         parquet = partial(run.assessment.predictions.to_parquet, index=False)
-        parts.download("Predictions (Parquet)", "predictions.parquet", parquet)
+        parts.download("Predictions (Parquet)", "predictions.parquet", parquet, of=run.short)
     if len(run.rejected):
         with st.expander(f"Pictures that were not taken: {len(run.rejected):,}"):
             st.dataframe(run.rejected, hide_index=True, alt="Pictures that were not taken, each with its reason")
-            parts.csv("Not taken (CSV)", "rejected.csv", lambda: run.rejected)
+            parts.csv("Not taken (CSV)", "rejected.csv", lambda: run.rejected, run.faces.name)
 
 
 def choose_shown(run: Ran) -> tuple[str, pd.DataFrame]:
     """The gallery's filters: the mask, and the rows of `browse` that are left."""
     specs = run.specs
-    masks = list(run.assessment.masks)
     with st.container(key="gallery_choice"):
         one, two, three, four = st.columns(4)
-        task = kept(one.selectbox, "Task", list(specs), format_func=capital, key="gallery_task")
-        mask = kept(two.selectbox, "Mask", masks, format_func=mask_words, key="gallery_mask")
-        show = kept(three.selectbox, "Show", SHOWS, format_func=capital, key="gallery_show")
-        order = kept(four.selectbox, "Order", ORDERS, format_func=capital, key="gallery_order")
+    task = kept(one.selectbox, "Task", list(specs), format_func=capital, key="gallery_task")
+    masks = list(run.assessment.masks)
+    mask = kept(two.selectbox, "Mask", masks, format_func=mask_words, key="gallery_mask")
     make = partial(browse, run.assessment.predictions, run.faces.table, specs[task], mask)
     table = resources.remember("gallery_table", (run.id, task, mask), make)
+    shows = SHOWS if table["changed"].any() else [show for show in SHOWS if show != CHANGED]
+    show = kept(three.selectbox, "Show", shows, format_func=capital, key="gallery_show")
+    orders = ORDERS if table["confidence"].notna().any() else ORDERS[:2]  # a value has no confidence
+    order = kept(four.selectbox, "Order", orders, format_func=capital, key="gallery_order")
     groups = {}
     with st.container(key="gallery_groups"):
         columns = st.columns(4)
@@ -70,6 +75,10 @@ def choose_shown(run: Ran) -> tuple[str, pd.DataFrame]:
             low = kept(columns[3].slider, "Confidence from", 0.0, 1.0, 0.0, 0.05, key="gallery_low")
             high = kept(columns[3].slider, "to", 0.0, 1.0, 1.0, 0.05, key="gallery_high")
             confident = (low, high)
+    if isinstance(target := specs[task].target, Scalar):
+        st.caption(
+            f"Wrong: by more than {FAR:g} {target.unit}. Changed by the mask: by {FAR / 2:g} {target.unit} or more."
+        )
     return mask, filtered(table, show=show, order=order, groups=groups, confident=confident)
 
 
@@ -78,7 +87,7 @@ def show_gallery(run: Ran) -> None:
     mask, found = choose_shown(run)
     st.markdown(f"**{len(found):,} of {len(run.faces):,} faces**")
     if found.empty:
-        st.info("No face is left: set a filter back to ‘any’, or show all.")
+        st.info("No face is left: set a filter back to ‘any’, widen the confidence, or show all.")
         return
     pages = -(-len(found) // SHOWN)
     number = 1
@@ -91,11 +100,13 @@ def show_gallery(run: Ran) -> None:
                 st.image(picture(run, int(face.row), mask), width=SIDE, alt=f"Face {face.face_id}, {mask_words(mask)}")
                 parts.html_lines(*words(face))
                 turn = partial(pick, run.order.faces, str(face.face_id))
-                if st.button("Open", key=f"open_{face.row}", on_click=turn):
+                if st.button(
+                    "Open", key=f"open_{face.row}", on_click=turn, help=f"Face {face.face_id} on the page Face"
+                ):
                     if mask != "none":
                         st.session_state["face_mask"], st.session_state["face_seed"] = mask, run.order.seed
                     st.switch_page("views/face.py")
-    parts.csv("These faces (CSV)", "faces.csv", lambda: found.drop(columns="row"))
+    parts.csv("These faces (CSV)", "faces.csv", lambda: found.drop(columns="row"), run.short)
 
 
 def picture(run: Ran, row: int, mask: str) -> str:

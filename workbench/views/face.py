@@ -36,7 +36,7 @@ def show_faces(reading: FaceReading, note: str) -> None:
         for mask in reading.masks[1:]:
             st.subheader(f"What the mask changes: {mask_words(mask)}")
             st.markdown("\n".join(f"- **{task}** {reading.change(task, mask)}" for task in reading.specs))
-        st.caption(note)
+        st.caption(parts.plain(note))
 
 
 def show_task(reading: FaceReading, energy: pd.DataFrame, task: str) -> dict[str, DeltaGenerator]:
@@ -86,7 +86,7 @@ def show_maps(reading: FaceReading, checks: pd.DataFrame | None, task: str, meth
         column.image(
             picture if trusted else np.repeat(picture.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2),
             width="stretch", alt=f"{METHOD_NAMES[method]} {about}, {mask_words(mask)}",
-            caption=f"{parts.capital(mask_words(mask))}: {empty}{about}",
+            caption=f"{parts.capital(mask_words(mask))}: {empty}{about}{'' if checks is not None else ', not checked'}",
         )  # fmt: skip
         if checks is not None:
             with column:

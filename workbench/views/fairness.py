@@ -19,16 +19,16 @@ from workbench.audited import audited, choose_groupings, choose_source
 VALUES = "value", "change"
 
 
-def show_summary(audit: pd.DataFrame, key: Hashable) -> None:
+def show_summary(audit: pd.DataFrame, key: Hashable, of: str) -> None:
     """`key` tells this audit from others."""
     st.header("In brief")
     told, brief = resources.remember("fair_brief", key, lambda: (findings(audit), in_brief(audit)))
     for finding in told:
-        st.markdown(f"- {finding.text}")
-    st.markdown(brief)
+        st.markdown(f"- {parts.plain(finding.text)}")
+    st.markdown(parts.plain(brief))
     with st.container(horizontal=True):
-        parts.csv("All figures (CSV)", "audit.csv", lambda: audit)
-        parts.download("All figures (Parquet)", "audit.parquet", partial(audit.to_parquet, index=False))
+        parts.csv("All figures (CSV)", "audit.csv", lambda: audit, of)
+        parts.download("All figures (Parquet)", "audit.parquet", partial(audit.to_parquet, index=False), of=of)
 
 
 def show_group(audit: pd.DataFrame) -> None:
@@ -59,7 +59,7 @@ def show_group(audit: pd.DataFrame) -> None:
         "would lie if groups made no difference. Dashed: all faces."
     )
     for sentence in over_groups(rows):
-        st.markdown(sentence)
+        st.markdown(parts.plain(sentence))
     with st.container(key="fair_groups"):
         parts.table(group_frame(rows), label=f"{axis} of {task} by {grouping_name(by)}")
     changes = rows[rows["statistic"] == "change"]
@@ -93,8 +93,9 @@ def page() -> None:
     audit = audited(source, by)
     if audit is None:
         return
-    st.markdown(source.name)
-    show_summary(audit, (source.key, by, str(audit["model"].iloc[0])))
+    st.markdown(parts.plain(source.name))
+    model = str(audit["model"].iloc[0])
+    show_summary(audit, (source.key, by, model), f"{model} {source.faces}")
     show_group(audit)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analyses.face import percent
+from analyses.figures import WEARS
 from maskmtl.dataset import LUMA
 from maskmtl.masks import COLOURS, MASKS, PATTERNS, MaskSpec, Overlay, mask_seed, overlay
 from maskmtl.masks.landmarks import MIN_PRESENCE
@@ -35,7 +36,7 @@ def choose_masks() -> tuple[tuple[MaskSpec, ...], int] | None:
         one.number_input, "Mask drawing", 0, 9999, key="masks_seed",
         help="The seed: colour, pattern and fit vary from number to number; the same number draws the same masks.",
     )  # fmt: skip
-    wear = kept(two.selectbox, "Wear", list(parts.WEARS), format_func=parts.WEARS.__getitem__, key="masks_wear")
+    wear = kept(two.selectbox, "Wear", list(WEARS), format_func=WEARS.__getitem__, key="masks_wear")
     colour = kept(
         three.selectbox, "Colour", [USUAL, *COLOURS], accept_new_options=True, key="masks_colour",
         help="As usual: what each kind mostly comes in, by chance. Any other colour can be typed: #aa3300.",
@@ -46,7 +47,7 @@ def choose_masks() -> tuple[tuple[MaskSpec, ...], int] | None:
     try:
         return tuple(MaskSpec(kind, wear=wear, **fixed) for kind in MASKS), int(seed)
     except ValueError as error:
-        st.error(f"These masks can't be drawn: {error}.")
+        st.error(parts.plain(f"These masks can't be drawn: {error}."))
         return None
 
 
@@ -156,9 +157,9 @@ def page() -> None:
     if show_region:
         st.caption("White: the mask's exact region. Orange: what straps and the shadow of its edge take of the photo.")
     st.caption(
-        f"{face.note} Covers: the share of the skin below the eyes that the mask hides. The masks are drawn, not "
-        "photographed: they follow the landmarks and take the photo's light, but hands and hair in front of the face "
-        "are covered too, and real masks may sit or look otherwise."
+        f"{parts.plain(face.note)} Covers: the share of the skin below the eyes that the mask hides. The masks are "
+        "drawn, not photographed: they follow the landmarks and take the photo's light, but hands and hair in front of "
+        "the face are covered too, and real masks may sit or look otherwise."
     )
     if st.session_state.get("model_ready"):
         _, model = current_model()

@@ -16,10 +16,10 @@ from workbench.assessed import ran_or_offer
 from workbench.parts import capital
 
 
-def show_headline(result: Assessment) -> None:
+def show_headline(result: Assessment, of: str) -> None:
     parts.table(headline(result), label="Headline figures per mask with 95 % intervals")
     st.caption("Second lines are 95 % intervals: Wilson for accuracy, bootstrap for the mean absolute error of age.")
-    parts.csv("Headline (CSV)", "overall.csv", lambda: result.overall.drop(columns=ALL))
+    parts.csv("Headline (CSV)", "overall.csv", lambda: result.overall.drop(columns=ALL), of)
 
 
 class OfClasses(NamedTuple):
@@ -37,7 +37,7 @@ def of_classes(result: Assessment, task: str) -> OfClasses:
     return OfClasses(confusions, table, reliability_figure(table))
 
 
-def show_confusions(result: Assessment, task: str, figures: Mapping[str, go.Figure]) -> None:
+def show_confusions(result: Assessment, task: str, figures: Mapping[str, go.Figure], of: str) -> None:
     st.header("Who is taken for whom")
     for pair in _pairs(list(figures)):
         for column, mask in zip(st.columns(2, gap="medium"), pair, strict=False):
@@ -47,18 +47,18 @@ def show_confusions(result: Assessment, task: str, figures: Mapping[str, go.Figu
                 rows = result.per_class.query("task == @task and mask == @mask")
                 parts.table(scores_in_words(rows), label=f"Precision, recall and F1 of {task}, {mask_name(mask)}")
     with st.container(horizontal=True):
-        parts.csv("Confusion counts (CSV)", "confusion.csv", result.confusion_table)
-        parts.csv("Precision, recall, F1 (CSV)", "per-class.csv", lambda: result.per_class)
+        parts.csv("Confusion counts (CSV)", "confusion.csv", result.confusion_table, of)
+        parts.csv("Precision, recall, F1 (CSV)", "per-class.csv", lambda: result.per_class, of)
 
 
-def show_reliability(task: str, table: pd.DataFrame, curve: go.Figure) -> None:
+def show_reliability(task: str, table: pd.DataFrame, curve: go.Figure, of: str) -> None:
     st.header("What confidence is worth")
     parts.chart(curve, f"Reliability of {task}: share right by confidence, per mask", "reliability")
     st.caption(
         "Each mark: a tenth of the faces, by the probability that the model gave its answer, and how many of these "
         "answers were right, with 95 % Wilson intervals. Below the dotted line the model is more sure than it is right."
     )
-    parts.csv("Reliability (CSV)", "reliability.csv", lambda: table)
+    parts.csv("Reliability (CSV)", "reliability.csv", lambda: table, of)
 
 
 def show_errors(result: Assessment, task: str) -> None:
@@ -80,11 +80,11 @@ def page() -> None:
     if run is None:
         return
     result = run.assessment
-    st.markdown(run.title)
+    st.markdown(parts.plain(run.title))
     if not result.tasks:
         st.info("These faces carry no annotations to compare with. The predictions stand on the page Data set.")
         return
-    show_headline(result)
+    show_headline(result, run.short)
     task = kept(
         st.segmented_control, "Task", list(result.tasks), default=result.tasks[0], required=True, key="perf_task",
         format_func=capital,
@@ -92,8 +92,8 @@ def page() -> None:
     task = task if task in result.tasks else result.tasks[0]
     if result.class_names(task):
         drawn = resources.remember(f"perf_{task}", run.id, partial(of_classes, result, task))
-        show_confusions(result, task, drawn.confusions)
-        show_reliability(task, drawn.reliability, drawn.curve)
+        show_confusions(result, task, drawn.confusions, run.short)
+        show_reliability(task, drawn.reliability, drawn.curve, run.short)
     else:
         show_errors(result, task)
     st.page_link("views/fairness.py", label="For whom it fails: Fairness", icon=":material/balance:")

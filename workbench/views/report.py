@@ -27,21 +27,24 @@ def page() -> None:
     audit = audited(source, by)
     if audit is None:
         return
-    name = st.text_input("Name of the faces in the report", source.name, key=f"report_faces_{hash(source.key)}")
+    name = st.text_input("Name of the faces in the report", source.faces, key=f"report_faces_{hash(source.key)}")
     today, model = date.today().isoformat(), str(audit["model"].iloc[0])
     own = source.predictions
     own = own[own["model"] == model] if "model" in own and own["model"].nunique() > 1 else own
 
     def make() -> tuple[str, str]:
-        data = gather(own, audit, faces=name, date=today, settings={"by": list(by), "seed": 0})
+        settings = {"by": list(by), "seed": 0, **source.settings}
+        data = gather(own, audit, faces=name, date=today, settings=settings, model=source.model)
         html, content = page_and_json(data)
         return html, json.dumps(content, allow_nan=False)
 
     with st.spinner("Writing …"):
         html, content = resources.remember("report", (source.key, by, model, name, today), make)
     with st.container(horizontal=True):
-        parts.download("Report (HTML)", "fairness-report.html", lambda: html, "text/html")
-        parts.download("The same as JSON", "fairness-report.json", lambda: content, "application/json")
+        parts.download("Report (HTML)", "fairness-report.html", lambda: html, "text/html", f"{model} {name}")
+        parts.download(
+            "The same as JSON", "fairness-report.json", lambda: content, "application/json", f"{model} {name}"
+        )
     st.caption(
         "Mean maps and reliance on the mask come with the command: `maskmtl report predictions.parquet --atlas DIR "
         "--explained DIR --out report.html`."
