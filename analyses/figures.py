@@ -25,7 +25,9 @@ FOR, AGAINST = hex_to_rgb(PALETTE[1]), hex_to_rgb(PALETTE[0])  # of signed maps
 SYMBOLS = (
     "circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "x", "star", "pentagon", "hourglass",
 )  # fmt: skip
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,10px")
+DASHES = (
+    "solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "5px,10px", "2px,8px", "14px,3px", "10px,3px,2px,3px",
+)  # fmt: skip
 PLACED = ("none", *MASKS, MIXED)  # each has its place among colours, symbols and dashes
 KINDS = {"n95": "N95", "n95_valve": "N95 with valve", "kn95": "KN95", "gas": "gas mask", MIXED: "any kind, by chance"}
 WEARS = {"right": "worn right", "nose_out": "nose out", "chin": "on the chin"}

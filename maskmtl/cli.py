@@ -489,7 +489,6 @@ def _show_run(run: Any, *, as_json: bool) -> None:
 
 def _table(args: argparse.Namespace) -> int | None:
     from maskmtl import table
-    from maskmtl.recipes import ROWS
     from maskmtl.splits import PROTOCOLS
     from maskmtl.training import Progress, Stopped
 
@@ -499,9 +498,7 @@ def _table(args: argparse.Namespace) -> int | None:
             raise ValueError(f"protocols should be of {list(PROTOCOLS)}, got {protocol!r}")
     if not all(seed.isdecimal() for seed in args.seeds):
         raise ValueError(f"seeds should be whole numbers, got {','.join(args.seeds)}")
-    entries = table.plan(
-        ROWS if args.recipes is None else args.recipes, args.protocols, [int(seed) for seed in args.seeds]
-    )
+    entries = table.plan(args.recipes, args.protocols, [int(seed) for seed in args.seeds])
 
     def log(name: str, line: dict[str, Any]) -> None:
         print(name, end=": ")

@@ -125,14 +125,12 @@ def open_source(
         raise ValueError(f"out should lie outside the pictures' folder {str(path)!r}, got {str(out)!r}")
     from maskmtl.prepare import prepare
 
-    folder, origin = out / PARTS / "faces", out / PARTS / "source"
-    if origin.is_file() and (before := os.fsdecode(origin.read_bytes())) != str(path.resolve()):
-        raise ValueError(
-            f"source should be {before!r}, as in the run that stopped in {str(out)!r}, or out a new folder"
-        )
+    folder, origin, own = out / PARTS / "faces", out / PARTS / "source", str(path.resolve())
     if not is_prepared(folder):
-        write_bytes(origin, os.fsencode(path.resolve()))
+        write_bytes(origin, os.fsencode(own))
         prepare(path, folder, workers=workers, progress=progress)
+    elif (before := os.fsdecode(origin.read_bytes())) != own:
+        raise ValueError(f"source should be {before!r}, as in the run that stopped in {str(out)!r}, got {source!r}")
     faces = load_faces(folder, protocol)
     rejected = faces.rejected
     if len(rejected) and path.suffix.lower() == ".csv":

@@ -68,7 +68,8 @@ def prepare(
     more than one need a script with the usual `if __name__ == "__main__"`.
     The folder appears whole or not at all.
 
-    Raises ValueError when the source can't be used, holds no usable face, or `out` is in the way.
+    Raises ValueError when the source can't be used, holds no usable face, or `out` is in the way; OSError when `out`
+    can't be written or is a link or a mount.
     """
     if not 48 <= size <= 1024:
         raise ValueError(f"size should be in 48..1024 px, got {size}")

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -248,10 +249,17 @@ def _unpack(archive: zipfile.ZipFile, name: str) -> bytes:
     return data
 
 
+def csv_paths(source: Path) -> list[str]:
+    """The pictures that a CSV names, as they will be read. ValueError for one that can't be used."""
+    return list(map(str, _read_csv(source)["path"]))
+
+
 def _read_csv(source: Path | IO[bytes], name: str = "") -> pd.DataFrame:
     try:
-        table = pd.read_csv(source, dtype={"path": str, "captured": str}, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # fields beyond the header's
+            table = pd.read_csv(source, dtype={"path": str, "captured": str}, low_memory=False, index_col=False)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(
             f"CSV should have a header with a column 'path', got {name or str(source)!r}: {error}"
         ) from error

@@ -43,19 +43,21 @@ class Entry:
         return f"{self.name}-{self.protocol}-seed{self.seed}"
 
 
-def plan(names: Iterable[str] = ROWS, protocols: Iterable[str] = PROTOCOLS, seeds: Iterable[int] = (0,)) -> list[Entry]:
+def plan(
+    names: Iterable[str] | None = None, protocols: Iterable[str] = PROTOCOLS, seeds: Iterable[int] = (0,)
+) -> list[Entry]:
     """What the table is made of: every row on `random`; the MaskMTL rows with the non-local block and the default model
-    on `parts`. ValueError for a row that none of these protocols has."""
-    names, protocols = list(names), list(protocols)
-    if not names:
-        raise ValueError(f"recipes should be of {list(ROWS)}, got none")
-    for name in names:
+    on `parts`. ValueError for a row that is asked for and that none of these protocols has."""
+    asked, protocols = None if names is None else list(names), list(protocols)
+    for name in asked or ():
         if "random" not in protocols and name not in _TESTED_ON_PARTS:
             raise ValueError(f"recipes should be of {list(_TESTED_ON_PARTS)} for protocols {protocols}, got {name!r}")
+    if asked == []:
+        raise ValueError(f"recipes should be of {list(ROWS)}, got none")
     return [
         Entry(name, protocol, seed)
         for protocol in protocols
-        for name in names
+        for name in (ROWS if asked is None else asked)
         if protocol == "random" or name in _TESTED_ON_PARTS
         for seed in seeds
     ]
@@ -102,19 +104,18 @@ def make(
 
     lines: list[dict[str, Any]] = []
     for entry, row in chosen:
-        folder = runs / entry.folder
-        about = _about(faces[entry.protocol], config_of(entry, row))
+        folder, about = runs / entry.folder, partial(_about, faces[entry.protocol])
         if not (folder / FIGURES).is_file():
             if not train_missing:
                 continue
             found = figures(faces[entry.protocol], trained(entry, row), entry, row, where)
-            write_json(folder / FIGURES, about | found)
+            write_json(folder / FIGURES, about(config_of(entry, row)) | found)
         found = json.loads((folder / FIGURES).read_text())
-        other = [name for name, value in about.items() if found.get(name) != value]
-        if other:
+        there = torch.device(found["device"])  # which settles the size of ResNet's pictures
+        if problem := _differs(found, about(config_of(entry, recipe(entry.name, there)))):
             raise ValueError(
-                f"runs should be of these faces and this version's recipes, {str(folder)!r} is of other {other}: name "
-                f"another folder for runs, or remove {FIGURES} there"
+                f"runs should be of these faces and this version's recipes, {str(folder)!r} {problem}: name another "
+                f"folder for runs, or remove {FIGURES} there to evaluate it again"
             )
         lines += lines_of(entry, row, found)
     return pd.DataFrame(lines)
@@ -126,6 +127,15 @@ def _check_test_faces(faces: Faces, protocol: str) -> None:
     for task in TASKS:
         if (n := int(table[task].notna().sum())) < 2:
             raise ValueError(f"faces should have at least two test faces with {task} in protocol {protocol!r}, got {n}")
+
+
+def _differs(found: dict[str, Any], about: dict[str, Any]) -> str:
+    """What figures are not of, in words; settings that came later are passed over."""
+    if lacking := [name for name in about if name not in found]:
+        return f"does not say of which {' and '.join(lacking)} it is"
+    known = {name: value for name, value in about["config"].items() if name in found["config"]}
+    other = [name for name, value in (about | {"config": known}).items() if found[name] != value]
+    return f"is of other {' and '.join(other)}" if other else ""
 
 
 def _about(faces: Faces, config: TrainConfig) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def train(
             losses = reduce(terms(specs, logits, y, rows, share, imitation))
             stacked = torch.stack(list(losses.values()))
             # a missing label's loss is NaN and left out: so the answers themselves are looked at
-            if not all(values.isfinite().all() for values in (stacked, *logits.values())):
+            if not all(values.isfinite().all() for values in (stacked, *logits.values(), *answers.values())):
                 raise ValueError(f"losses should be finite, got {stacked.tolist()} in epoch {epoch}: try a smaller lr")
             optimiser.zero_grad()
             if adversary is not None:

@@ -61,6 +61,7 @@ class Ran(NamedTuple):
     order: Order
     model: str
     specs: Mapping[str, TaskSpec]
+    stamp: int  # of the model's card: a run that trains on changes it
 
     @property
     def short(self) -> str:
@@ -147,6 +148,7 @@ def _offer_other() -> Order | None:
 
 def _run(order: Order, bar: DeltaGenerator, name: str, model: MaskMTL) -> Ran:
     """Predict and assess; ValueError or OSError for faces that can't be used."""
+    stamp = resources.version(name)[1]
     faces = open_set(order.faces, parts.opening(bar))
     chosen = choose(faces, name, order.faces.split)
     clock = parts.Clock()
@@ -159,4 +161,4 @@ def _run(order: Order, bar: DeltaGenerator, name: str, model: MaskMTL) -> Ran:
     bar.progress(1.0, "Intervals …")
     assessment = assess(predictions, chosen.table, model.specs, seed=order.seed)
     title = f"{model.name} on {faces.name}: {WORDS[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
-    return Ran(uuid4().hex, title, assessment, chosen, faces.rejected, order, name, model.specs)
+    return Ran(uuid4().hex, title, assessment, chosen, faces.rejected, order, name, model.specs, stamp)

@@ -26,10 +26,8 @@ MAPPED = {
     "y_true": "Annotation", "y_pred": "Answer", "probabilities": "Probabilities", "face_id": "Face", "mask": "Mask",
     "task": "Task", "model": "Model",
 }  # fmt: skip
+KEPT, TASK, CLASSES, COLUMN = "fair_uploaded", "fair_task_name", "fair_classes", "fair_col_{}"
 MOST = 50  # groups of a column that is offered as a grouping
-
-
-UPLOADED = "fair_uploaded"
 
 
 class Source(NamedTuple):
@@ -70,7 +68,7 @@ def _last_run() -> Source | None:
     order = run.order
     settings = {"split": WORDS[order.faces.split], "masks": list(order.masks), "mask_seed": order.seed}
     try:
-        model = model_folder(run.model)
+        model = model_folder(run.model) if resources.version(run.model)[1] == run.stamp else None
     except ValueError:  # it has been deleted since
         model = None
     faces = f"{run.faces.name}, {WORDS[order.faces.split]}"
@@ -89,7 +87,9 @@ def _uploaded() -> Source | None:
             return None
         key = ("file", table.id, tuple(asked.mapping.items()), asked.task, asked.classes)
         read = partial(read_predictions, columns=asked.mapping, task=asked.task, classes=asked.classes)
-        return Source(resources.remember("fair_table", key, lambda: _on_disk(table, read)), table.name, key, table.name)
+        return Source(
+            resources.remember("fair_table", key, lambda: _on_disk(table, read)), table.name, key, Path(table.name).stem
+        )
     except (ValueError, OSError) as error:
         st.error(parts.plain(f"This table can't be used: {error}."))
         return None
@@ -102,18 +102,21 @@ def _table() -> Table | None:
         help="What `maskmtl predict` writes, or any model's: a row per face (and mask and task), with annotation and "
         "answer. It stays in this session. For larger tables: `maskmtl audit` and `maskmtl report`.",
     )  # fmt: skip
-    kept_one: Table | None = st.session_state.get(UPLOADED)
+    kept_one: Table | None = st.session_state.get(KEPT)
     if file is None:
         if kept_one is not None:
             st.caption(parts.plain(kept_one.name))
             st.button("Remove the table", icon=":material/delete:", on_click=_forget_table)
     elif kept_one is None or kept_one.id != file.file_id:
-        kept_one = st.session_state[UPLOADED] = Table(file.file_id, file.name, file.getvalue())
+        _forget_table()
+        kept_one = st.session_state[KEPT] = Table(file.file_id, file.name, file.getvalue())
     return kept_one
 
 
 def _forget_table() -> None:
-    st.session_state.pop(UPLOADED, None)
+    """And what its columns are: another's may have the same names."""
+    for key in (KEPT, TASK, CLASSES, *(COLUMN.format(ours) for ours in MAPPED)):
+        st.session_state.pop(key, None)
 
 
 def _on_disk(table: Table, read: Callable[[Path], T]) -> T:
@@ -144,19 +147,14 @@ def _mapping(columns: Sequence[str]) -> Asked | None:
         fields = st.columns(3)
         mapping = {}
         for i, (ours, words) in enumerate(MAPPED.items()):
+            field, key = fields[i % 3], COLUMN.format(ours)
             if ours in known:
                 continue
             if ours == "probabilities":
-                chosen = kept(
-                    fields[i % 3].multiselect,
-                    words,
-                    columns,
-                    key="fair_col_probabilities",
-                    help="One a class, in order.",
-                )
+                chosen = kept(field.multiselect, words, columns, key=key, help="One a class, in order.")
                 if chosen:
                     mapping[ours] = ",".join(chosen)
-            elif (one := kept(fields[i % 3].selectbox, words, columns, index=None, key=f"fair_col_{ours}")) is not None:
+            elif (one := kept(field.selectbox, words, columns, index=None, key=key)) is not None:
                 mapping[ours] = str(one)
         unnamed = not {"task"} & {*known, *mapping}
         task, classes = _task() if unnamed else (None, ())
@@ -172,11 +170,11 @@ def _mapping(columns: Sequence[str]) -> Asked | None:
 def _task() -> tuple[str, tuple[str, ...]]:
     """The name of a table's task, '' while there is none, and of its classes."""
     left, right = st.columns(2)
-    task = kept(left.text_input, "Name of the task", key="fair_task_name", help="gender, age, ethnicity, or your own.")
+    task = kept(left.text_input, "Name of the task", key=TASK, help="gender, age, ethnicity, or your own.")
     task = task.strip()
     if task not in TASKS:
         classes = kept(
-            right.text_input, "Its classes", key="fair_classes", placeholder="no, yes",
+            right.text_input, "Its classes", key=CLASSES, placeholder="no, yes",
             help="Where answers are numbers of classes: their names, in order, with commas between.",
         )  # fmt: skip
         return task, tuple(name.strip() for name in classes.split(",") if name.strip())

@@ -253,7 +253,7 @@ def choose_set(words: Mapping[str, str] = WORDS) -> ChosenSet | None:
         if not source:
             return None
         if problem := resources.folder_problem(source):
-            st.error(problem)
+            st.error(parts.plain(problem))
             return None
         splits = resources.has_splits(source)
     elif kind == UPLOADED:

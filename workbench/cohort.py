@@ -22,7 +22,7 @@ def show(name: str, model: MaskMTL, images: Mapping[str, np.ndarray], key: Hasha
     try:
         reference = resources.reference(name)
     except (ValueError, OSError) as error:
-        st.caption(f"Faces like this one can't be told: {error}.")
+        st.caption(parts.plain(f"Faces like this one can't be told: {error}."))
         return
     if reference is None:
         st.caption(NONE)

@@ -28,9 +28,12 @@ Progress = Callable[[int, int], None]  # how many are done, of how many
 ORDERED = "_ordered"
 
 
+MARKDOWN = re.compile(r"[\\`*\[\]<$~|]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w/+-]+:)|&(?=#?\w+;)|^(?=[#>+-])")
+
+
 def plain(text: str) -> str:
     """Text from outside as it is, where Markdown is read: a name may hold $, * or a picture that a browser fetches."""
-    return re.sub(r"([\\`*\[\]<$~])", r"\\\1", text)
+    return MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def capital(words: str) -> str:
@@ -113,7 +116,7 @@ def download(
     label: str, name: str, make: Callable[[], str | bytes], mime: str = "application/octet-stream", of: str = ""
 ) -> None:
     """A button for a file, which is made when it is asked for; `of`: what it is of, for the file's name."""
-    file = "-".join([*re.findall(r"[\w.]+", of), name])
+    file = "-".join([*dict.fromkeys(re.findall(r"[\w.]+", of)), name])  # a table's model may be called as its faces
     st.download_button(label, make, file, mime, key=name, on_click="ignore", icon=":material/download:")
 
 

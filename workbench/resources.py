@@ -185,9 +185,8 @@ def device_words(device: torch.device) -> str:
 
 
 def typed(path: str) -> str:
-    """A whole path from what a person types: '~' is the home of who runs the workbench."""
-    path = path.strip()
-    return os.path.abspath(os.path.expanduser(path)) if path else ""
+    """A path or name from what a person types: '~' is the home of who runs the workbench."""
+    return os.path.expanduser(path.strip())
 
 
 def folder_problem(path: str) -> str | None:

@@ -9,7 +9,7 @@ import streamlit as st
 from analyses.figures import mask_name
 from maskmtl import queue
 from maskmtl.balancing import BALANCINGS
-from maskmtl.checkpoint import best_device
+from maskmtl.checkpoint import best_device, model_folder
 from maskmtl.masks import MASKS, MIXED
 from maskmtl.networks import SHARING, MaskMTL
 from maskmtl.recipes import RECIPES, recipe
@@ -199,11 +199,19 @@ def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: 
 
 
 def _own_config(model: MaskMTL | None) -> TrainConfig | None:
-    """The settings that the chosen model was trained with, where its card tells them."""
+    """The settings that the chosen model was trained with, where its card tells them; without a teacher that is not
+    here, as a card does not say where it lay."""
     try:
-        return None if model is None else TrainConfig.from_json(model.card["training"])
+        config = TrainConfig.from_json({} if model is None else model.card["training"])
     except (KeyError, TypeError, ValueError):
         return None
+    try:
+        if config.teacher:
+            model_folder(config.teacher)
+    except ValueError:
+        st.caption(plain(f"Its teacher, {config.teacher}, is not here: a variant learns from the labels alone."))
+        return replace(config, teacher="")
+    return config
 
 
 def masks_in_words(config: TrainConfig) -> str:

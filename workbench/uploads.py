@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from maskmtl.manifest import Faces, open_faces, save_faces
+from maskmtl.sources import csv_paths
 from maskmtl.tasks import TASKS
 from workbench import parts, resources
 
@@ -125,11 +125,7 @@ def _written(files: Sequence[UploadedFile], folder: Path) -> Path:
 
 def _check_paths(table: Path) -> None:
     """ValueError for a CSV that names pictures of this machine instead of those that came with it."""
-    try:
-        paths = pd.read_csv(table, usecols=["path"], dtype=str)["path"].dropna()
-    except (ValueError, OSError):  # whoever reads all of it says what is wrong
-        return
-    for path in paths:
+    for path in csv_paths(table):
         if not Path(os.path.normpath(table.parent / path)).is_relative_to(table.parent):
             raise ValueError(f"the CSV's paths should be those of the photos uploaded with it, got {path!r}")
 
@@ -140,8 +136,8 @@ def _offer_to_keep(faces: Faces) -> None:
         path = resources.typed(st.text_input("New folder", key="set_keep", placeholder="/path/to/new/folder"))
         if st.button("Keep", disabled=not path, icon=":material/save:"):
             try:
-                save_faces(faces, Path(path))
+                save_faces(faces, Path(path).absolute())
             except (ValueError, OSError, shutil.Error) as error:
                 st.error(parts.plain(f"They can't be kept there: {error}."))
             else:
-                st.success(parts.plain(f"Kept in {path}."))
+                st.success(parts.plain(f"Kept in {Path(path).absolute()}."))

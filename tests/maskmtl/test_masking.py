@@ -272,6 +272,8 @@ def test_a_stopped_run_does_not_go_on_with_other_pictures(tmp_path, demo_face_pa
         (tmp_path / name).mkdir()
         shutil.copy(path, tmp_path / name)
     out = tmp_path / "out"
+    with pytest.raises(ValueError, match="does not exist"):
+        open_source(str(tmp_path / "tpyo"), out)  # which does not stand in the way of what was meant
     one = open_source(str(tmp_path / "one"), out)  # and then it was stopped
     with pytest.raises(ValueError, match=r"source should be .*one', as in the run that stopped in"):
         open_source(str(tmp_path / "two"), out)

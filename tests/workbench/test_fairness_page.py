@@ -127,7 +127,7 @@ def test_a_report_takes_the_name_of_its_own_source(app, few_faces, foreign):
 
     at = after_a_run(app, few_faces).switch_page("views/report.py").run()
     at = map_columns(upload(at, foreign))
-    assert name(at) == "theirs.csv"
+    assert name(at) == "theirs"
     at = at.segmented_control(key="fair_kind").set_value("The last run over a data set").run()
     assert name(at) == f"{few_faces.name}, faces the model has not seen"
 
@@ -135,6 +135,13 @@ def test_a_report_takes_the_name_of_its_own_source(app, few_faces, foreign):
 def test_a_table_stays_until_it_is_removed(fairness, foreign, say):
     at = upload(fairness, foreign).switch_page("views/about.py").run().switch_page("views/fairness.py").run()
     assert not at.exception and "Choose under Columns" in say(at)
+
+
+def test_another_table_of_the_same_columns_is_asked_about_anew(fairness, foreign, say):
+    at = map_columns(upload(fairness, foreign))
+    assert "In brief" in say(at)
+    at = upload(at, foreign.assign(label=foreign["label"] == "male", guess=foreign["guess"] == "male"), "glasses.csv")
+    assert not at.exception and "Choose under Columns" in say(at) and "In brief" not in say(at)
 
 
 def test_the_report_on_a_run_has_its_models_card(app, few_faces):

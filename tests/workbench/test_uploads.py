@@ -83,6 +83,9 @@ def test_a_csv_can_not_name_pictures_of_the_machine(page, few_faces):
     for named in (str(path), "../../" + path.name):
         at = upload(page, (path.name, path.read_bytes(), "image/png"), ("faces.csv", f"path\n{named}\n".encode(), ""))
         assert not at.exception and "should be those of the photos uploaded with it" in at.error[0].value
+    shifted = f"path\n{path.name},{path}\n".encode()  # a field more than the header: pandas would take the second
+    at = upload(page, (path.name, path.read_bytes(), "image/png"), ("faces.csv", shifted, ""))
+    assert not at.exception and "This upload can't be used" in at.error[0].value
 
 
 def test_faces_are_kept_only_when_asked(page, few_faces, tmp_path, say):

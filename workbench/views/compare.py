@@ -42,6 +42,7 @@ class Compared(NamedTuple):
     wanted: Wanted
     assessments: dict[str, Assessment]
     changes: dict[str, pd.DataFrame]
+    lacking: dict[str, str]  # what is not compared, of those that lack something
 
 
 def choose_models() -> list[str]:
@@ -76,12 +77,15 @@ def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
         predictions = resources.predict_in_turns(model, chosen, order.masks, order.seed, predicting)
         assessments[name] = assess(predictions.assign(model=offered[name]), chosen.table, model.specs, seed=order.seed)
     bar.progress(1.0, "Comparing in pairs …")
-    first, changes = assessments[names[0]].predictions, {}
+    first, changes, lacking = assessments[names[0]].predictions, {}, {}
     by = [name for name in usual_groupings(first) if "*" not in name]
     for name in names[1:]:
-        changes[name] = compare_models(first, assessments[name].predictions, by=by, seed=order.seed)
+        second = assessments[name].predictions
+        changes[name] = compare_models(first, second, by=by, seed=order.seed)
+        if (of_both := common(first, second)).lacking:
+            lacking[name] = str(of_both)
     title = f"{faces.name}: {UNSEEN[order.faces.split]}, {len(chosen):,} of {len(faces):,}"
-    return Compared(uuid4().hex, title, wanted, assessments, changes)
+    return Compared(uuid4().hex, title, wanted, assessments, changes, lacking)
 
 
 def unseen_by_all(names: tuple[str, ...], order: Order, bar: DeltaGenerator) -> tuple[Faces, Faces]:
@@ -122,10 +126,9 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
             format_func=offered.__getitem__,
         )  # fmt: skip
     second, changes = offered[chosen], found.changes[chosen]
-    st.header(f"What {second} changes against {first}")
-    of_both = common(*(found.assessments[name].predictions for name in (found.wanted.models[0], chosen)))
-    if of_both.lacking:
-        st.caption(parts.plain(f"A: {first}, B: {second}. {parts.capital(str(of_both))}."))
+    st.header(parts.plain(f"What {second} changes against {first}"))
+    if chosen in found.lacking:
+        st.caption(parts.plain(f"A: {first}, B: {second}. {parts.capital(found.lacking[chosen])}."))
     main = changes["metric"].isin([*DECLARED, "flips", "drift"])
     parts.table(comparison_frame(changes[main]), label=f"{second} minus {first}, over all faces, in pairs")
     with st.expander("All metrics"):
@@ -135,7 +138,12 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
         "intervals; a change where the adjusted p is at most .05, no change larger than the margin where the interval "
         "lies within it, else not enough evidence, with the smallest change that this many faces would probably show."
     )
-    parts.csv("The comparison (CSV)", "comparison.csv", lambda: pd.concat(found.changes.values(), ignore_index=True))
+    parts.csv(
+        "The comparison (CSV)",
+        "comparison.csv",
+        lambda: pd.concat(found.changes.values(), ignore_index=True),
+        f"{first} {second}",
+    )
     rows = changes[(changes["statistic"] == "change") & (changes["by"] != ALL)]
     if rows.empty:
         return

@@ -101,7 +101,10 @@ def show_gallery(run: Ran) -> None:
                 parts.html_lines(*words(face))
                 turn = partial(pick, run.order.faces, str(face.face_id))
                 if st.button(
-                    "Open", key=f"open_{face.row}", on_click=turn, help=f"Face {face.face_id} on the page Face"
+                    "Open",
+                    key=f"open_{face.row}",
+                    on_click=turn,
+                    help=parts.plain(f"Face {face.face_id} on the page Face"),
                 ):
                     if mask != "none":
                         st.session_state["face_mask"], st.session_state["face_seed"] = mask, run.order.seed

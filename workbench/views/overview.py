@@ -79,7 +79,7 @@ def show_data() -> None:
     ]
     run = st.session_state.get(SLOT)
     if run is not None:
-        lines.append(f"**The last run**: {run.title}.")
+        lines.append(f"**The last run**: {parts.plain(run.title)}.")
     lines.append(
         "**Your own**: photos, a ZIP or a CSV on the page Data set, a folder on this machine, or a table of any "
         "model's predictions on the page Fairness."

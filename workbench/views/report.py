@@ -38,8 +38,12 @@ def page() -> None:
         html, content = page_and_json(data)
         return html, json.dumps(content, allow_nan=False)
 
-    with st.spinner("Writing …"):
-        html, content = resources.remember("report", (source.key, by, model, name, today), make)
+    try:
+        with st.spinner("Writing …"):
+            html, content = resources.remember("report", (source.key, by, model, name, today), make)
+    except ValueError as error:
+        st.error(parts.plain(f"The report can't be written: {error}."))
+        return
     with st.container(horizontal=True):
         parts.download("Report (HTML)", "fairness-report.html", lambda: html, "text/html", f"{model} {name}")
         parts.download(
