@@ -1,6 +1,7 @@
 """What does minding groups cost, and what does it bring the group that is read worst?
 
     python -m benchmarks.fairness PREPARED --run DIR [--epochs 16] [--split val] [--threads N]
+        [--trainings none,balanced,...]
 
 Trains the default recipe for --epochs: plainly, with balanced sampling, group DRO and an adversary each, and plainly
 with another seed, which says how much is chance. Faces are read bare and under a mix of masks; groups are annotated
@@ -92,10 +93,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--split", default="val")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--trainings", type=lambda text: text.split(","), default=list(VARIANTS), metavar="NAMES")
     args = parser.parse_args()
+    names = list(dict.fromkeys([PLAIN, *args.trainings]))
     torch.set_num_threads(args.threads)
     faces = load_faces(args.prepared)
-    tables = {name: answers(args.prepared, faces, args.run, name, args.epochs, args.split) for name in VARIANTS}
+    tables = {name: answers(args.prepared, faces, args.run, name, args.epochs, args.split) for name in names}
     audits = {name: select(audit(table, by=[GROUPS]), statistic="value") for name, table in tables.items()}
     changes = {
         name: select(compare_models(tables[PLAIN], table, by=[GROUPS]), statistic="change")
@@ -107,7 +110,7 @@ def main() -> None:
         for task, metric in METRICS.items():
             asked = {"mask": mask, "task": task, "metric": metric}
             worst = worst_of(metric, select(audits[PLAIN], **asked))["group"]
-            for name in VARIANTS:
+            for name in names:
                 own = select(audits[name], **asked)
                 change = select(changes[name], **asked) if name != PLAIN else own.iloc[:0]
                 print("| " + " | ".join([mask, task, name, *cells(metric, own, change, worst)]) + " |")
