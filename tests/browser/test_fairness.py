@@ -66,8 +66,11 @@ def test_another_tools_table(page, server):
     page.goto(f"{server}/fairness")
     page.get_by_role("radio", name="A predictions table").click()
     page.locator("input[type=file]").set_input_files({"name": "theirs.csv", "mimeType": "text/csv", "buffer": data})
-    page.get_by_text("should have a column 'y_true'").wait_for()
+    page.get_by_text("Choose under Columns which column holds the annotation and the answer.").wait_for()
     choose(page, "Annotation", "label")
     choose(page, "Answer", "guess")
+    page.get_by_text("Say under Columns which task the answers are of.").wait_for()
+    page.get_by_role("textbox", name="Name of the task").fill("gender")
+    page.get_by_role("textbox", name="Name of the task").press("Enter")
     page.get_by_text("faces annotated “female”").first.wait_for()
     assert page.get_by_text("Traceback").count() == 0

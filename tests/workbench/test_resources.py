@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 
 from maskmtl.inference import predict
 from workbench import resources
@@ -76,6 +77,7 @@ def test_others_get_a_turn_between_the_turns_and_never_within_one(models, demo_f
 
 
 def test_a_set_that_is_being_opened_keeps_nobody_from_another(few_faces, demo_faces, monkeypatch):
+    st.cache_resource.clear()  # another test may have opened the set
     began, go_on = threading.Event(), threading.Event()
     real = resources.open_faces
 
