@@ -17,8 +17,9 @@ class Workers(ProcessPoolExecutor):
         super().__init__(n, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
     def submit(self, *args: Any, **kwargs: Any) -> Future:
-        """As ProcessPoolExecutor's; a process that it starts inherits a blocked SIGINT, so that it never sees one."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        """As ProcessPoolExecutor's; a process that it starts inherits a blocked SIGINT, so that it never sees one. No
+        SIGTERM comes to us while one is half started."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             return super().submit(*args, **kwargs)
         finally:
@@ -26,6 +27,7 @@ class Workers(ProcessPoolExecutor):
 
 
 def _begin() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
