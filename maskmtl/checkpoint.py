@@ -80,6 +80,14 @@ def read_card(name_or_path: str | Path) -> dict[str, Any]:
         raise ValueError(f"card should be JSON with 'tasks' and 'network', got {str(path)!r}: {error!r}") from error
 
 
+def for_others(card: dict[str, Any]) -> dict[str, Any]:
+    """A card that leaves the machine: it names the teacher, not where that lies here."""
+    training = card.get("training")
+    if not isinstance(training, dict) or not isinstance(teacher := training.get("teacher"), str):
+        return card
+    return {**card, "training": {**training, "teacher": Path(teacher).name}}
+
+
 def model_folder(name_or_path: str | Path) -> Path:
     """Where a model lies: by its name, its folder, or the name of a run. ValueError where there is none."""
     for folder in (MODELS / name_or_path, Path(name_or_path), runs_folder() / name_or_path):
@@ -132,9 +140,7 @@ def publish(run: str | Path, name: str) -> Path:
         raise ValueError(f"name should be new, got {name!r}: remove {str(folder)!r} first")
     source = model_folder(run)
     tensors = load_tensors(source / WEIGHTS)
-    card = read_card(source)
-    if isinstance(training := card.get("training"), dict) and training.get("teacher"):
-        card["training"] = {**training, "teacher": Path(training["teacher"]).name}  # not where it lies on this machine
+    card = for_others(read_card(source))
     with whole_folder(folder) as partial:
         save_tensors(partial / WEIGHTS, {k: t.half() if t.ndim > 1 else t for k, t in tensors.items()})
         write_json(partial / CARD, card)

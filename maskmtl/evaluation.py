@@ -34,9 +34,11 @@ def choose(faces: Faces, model: str, split: str = "unseen") -> Faces:
         rows = ~table["group_id"].isin(table["group_id"][seen]) & (table["excluded"] == "")
     else:
         rows = table["split"] == split
-    if not rows.any() and split == "unseen":
-        raise ValueError(f"{faces.name} should have faces that {model} has not seen, got none: choose others, or all")
     if not rows.any():
+        if split == "unseen":
+            raise ValueError(
+                f"{faces.name} should have faces that {model} has not seen, got none: choose others, or all"
+            )
         raise ValueError(f"split {split!r} of {faces.name} should have faces, got none of {len(faces)}")
     return faces if rows.all() else faces.select(rows.to_numpy())
 

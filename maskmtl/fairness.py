@@ -1,8 +1,8 @@
 """Training that minds groups of faces: balanced sampling, group DRO and an adversary.
 
-Groups are annotated ethnicity by gender. None of these is needed to predict: the networks stay as they are. Whether
-they help the worst group is to be measured, with what they cost the others (Zietlow et al., CVPR 2022, saw them level
-down).
+Groups are annotated ethnicity by gender. None of these is needed to predict: the networks stay as they are. What
+they bring the worst group and cost the others is measured in docs/mitigation.md (Zietlow et al., CVPR 2022, saw them
+level down).
 """
 
 from collections.abc import Sequence

@@ -156,7 +156,7 @@ def _mapping(columns: Sequence[str]) -> Asked | None:
                     mapping[ours] = ",".join(chosen)
             elif (one := kept(field.selectbox, words, columns, index=None, key=key)) is not None:
                 mapping[ours] = str(one)
-        unnamed = not {"task"} & {*known, *mapping}
+        unnamed = "task" not in {*known, *mapping}
         task, classes = _task() if unnamed else (None, ())
     if missing := [MAPPED[ours] for ours in ("y_true", "y_pred") if ours not in {*known, *mapping}]:
         st.info(f"Choose under Columns which column holds the {' and the '.join(missing).lower()}.")

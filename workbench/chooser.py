@@ -95,9 +95,9 @@ def choose_face(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
 
 def _picked(source: str, protocol: str, face_id: str, specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
     """A face that was picked from a set, or that a link names."""
-    place = st.empty()
+    place, chosen = st.empty(), ChosenSet(source, protocol, "all")
     try:
-        faces = open_set(ChosenSet(source, protocol, "all"), parts.opening(place))
+        faces = open_set(chosen, parts.opening(place))
         place.empty()
     except (ValueError, OSError) as error:
         st.error(parts.plain(f"This face can't be shown: {error}."))
@@ -106,7 +106,7 @@ def _picked(source: str, protocol: str, face_id: str, specs: Mapping[str, TaskSp
     if not len(rows):
         st.error(parts.plain(f"There is no face {face_id} in {faces.name}."))
         return None
-    if not source.startswith(UPLOAD):
+    if not chosen.is_upload:
         keep("face", "|".join((source, protocol, face_id)))
     return _face_of(faces, int(rows[0]), specs, f"Face {face_id} of {faces.name}. ")
 

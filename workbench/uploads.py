@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from analyses.report.words import count
 from maskmtl.manifest import Faces, open_faces, save_faces
 from maskmtl.sources import csv_paths
 from maskmtl.tasks import TASKS
@@ -52,17 +53,13 @@ def choose_upload() -> str | None:
 
 def in_words(faces: Faces) -> str:
     """How many there are, what was not taken and why, and how many are annotated."""
-    words = [_count(len(faces), "face")]
+    words = [count(len(faces), "face")]
     if len(faces.rejected):
         reasons = faces.rejected["reason"].value_counts()
-        words.append(f"{_count(len(faces.rejected), 'picture')} not taken (most: {reasons.index[0]})")
+        words.append(f"{count(len(faces.rejected), 'picture')} not taken (most: {reasons.index[0]})")
     labelled = {task: int(faces.table[task].notna().sum()) for task in TASKS if task in faces.table}
     known = ", ".join(f"{task} {n:,}" for task, n in labelled.items() if n)
     return f"{', '.join(words)}. Annotated: {known or 'none'}."
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _read(files: Sequence[UploadedFile]) -> None:

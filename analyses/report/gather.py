@@ -16,7 +16,7 @@ from analyses.explanation import Explanation
 from analyses.fairness.coupling import coupling
 from analyses.report.data import ReportData
 from maskmtl import __version__
-from maskmtl.checkpoint import CARD, WEIGHTS
+from maskmtl.checkpoint import CARD, WEIGHTS, for_others
 from maskmtl.paths import MODELS
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy")
@@ -79,7 +79,7 @@ def gather(
         settings=dict(settings or {}),
         versions={"maskmtl": __version__, "python": platform.python_version(), **_versions()},
         hashes={name: sha256(path) for name, path in hashed.items()},
-        card=_card(card) if card else None,
+        card=for_others(json.loads(card.read_text(encoding="utf-8"))) if card else None,
         atlas=mean_maps,
         leakage=regions.leakage() if regions else None,
         coupling=heads if len(heads) else None,
@@ -90,13 +90,6 @@ def sha256(path: Path) -> str:
     """Of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _card(path: Path) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(training := card.get("training"), dict) and isinstance(teacher := training.get("teacher"), str):
-        card["training"] = {**training, "teacher": Path(teacher).name}
-    return card
 
 
 def _versions() -> dict[str, str]:
