@@ -344,7 +344,7 @@ def _train(args: argparse.Namespace) -> int | None:
         if config.teacher and Path(config.teacher).is_dir():  # resumed from elsewhere it must be found as well
             config = dataclasses.replace(config, teacher=str(Path(config.teacher).resolve()))
     faces = load_faces(Path(args.faces), config.protocol)
-    with Bar("train", unit="batch") as bar, held() as asked:
+    with Bar("draw") as drawing, Bar("train", unit="batch") as bar, held() as asked:
         record = _Record(args.folder, args.faces, args.device)
 
         def progress(p: Progress) -> None:
@@ -356,7 +356,7 @@ def _train(args: argparse.Namespace) -> int | None:
                 train(
                     faces, args.folder, None if args.resume else config, resume=args.resume, device=args.device,
                     cache=variants_folder(Path(args.faces)), stop=lambda: asked() or record.asked_to_stop(),
-                    log=_log_epoch, progress=progress,
+                    drawing=drawing, log=_log_epoch, progress=progress,
                 )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; go on with --resume")

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,14 @@ def as_tensor(images: np.ndarray, channels: int) -> Tensor:
     return x
 
 
-def render(faces: Faces, mask: str, *, size: int, seed: int) -> np.ndarray:
+Told = Callable[[int, int], object]  # faces done, faces in all; what it raises ends the work
+
+
+def _nobody(done: int, total: int) -> None:
+    pass
+
+
+def render(faces: Faces, mask: str, *, size: int, seed: int, progress: Told = _nobody) -> np.ndarray:
     """Every face wearing `mask`, (N, size, size, 3) uint8, drawn by a pool of processes at the cached resolution."""
     out = np.empty((len(faces), size, size, 3), np.uint8)
     chunks = [range(i, min(i + CHUNK, len(faces))) for i in range(0, len(faces), CHUNK)]
@@ -57,12 +65,14 @@ def render(faces: Faces, mask: str, *, size: int, seed: int) -> np.ndarray:
         for c in chunks
     )
     draw = partial(_render_chunk, mask=mask, size=size, seed=seed)
-    for chunk, drawn in zip(chunks, _map(draw, jobs, parallel=mask != "none" and len(chunks) > 4), strict=True):
-        out[chunk.start : chunk.stop] = drawn
+    with closing(_map(draw, jobs, parallel=mask != "none" and len(chunks) > 4)) as parts:  # who raises waits for none
+        for chunk, drawn in zip(chunks, parts, strict=True):
+            out[chunk.start : chunk.stop] = drawn
+            progress(chunk.stop, len(faces))
     return out
 
 
-def _map(function, jobs: Iterator, *, parallel: bool) -> Iterator:
+def _map(function, jobs: Iterator, *, parallel: bool) -> Generator:
     workers = os.cpu_count() or 1
     if not parallel or workers == 1:
         yield from map(function, jobs)
@@ -77,7 +87,9 @@ def _render_chunk(job: tuple[np.ndarray, np.ndarray, np.ndarray], *, mask: str, 
     return np.stack([shrink(image, size) for image in worn])
 
 
-def cached_render(faces: Faces, mask: str, *, size: int, seed: int, folder: Path) -> np.ndarray:
+def cached_render(
+    faces: Faces, mask: str, *, size: int, seed: int, folder: Path, progress: Told = _nobody
+) -> np.ndarray:
     """render() of at least one face, kept as a file in `folder`.
 
     The file is named after the faces' ids, digests and landmarks and the first face as drawn, in every kind where any
@@ -89,7 +101,7 @@ def cached_render(faces: Faces, mask: str, *, size: int, seed: int, folder: Path
         named.update(render(faces.select([0]), one, size=size, seed=seed).tobytes())
     path = folder / f"{mask.replace(':', '-')}-{size}px-seed{seed}-{named.hexdigest()}.npy"
     if not path.is_file():
-        write_array(path, render(faces, mask, size=size, seed=seed))
+        write_array(path, render(faces, mask, size=size, seed=seed, progress=progress))
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

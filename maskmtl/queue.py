@@ -103,7 +103,7 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
 
     def preparing(done: int, total: int | None) -> None:
         if halt():
-            raise Stopped("stopped while reading the faces")
+            raise Stopped("stopped before the first batch")
         if told():
             seconds = time.monotonic() - started
             tell(Status("preparing", 0, config.epochs, done, total or 0, 0.0, seconds, None))
@@ -130,8 +130,8 @@ def _train(runs: Runs, run: Run, stop: Callable[[], bool], log: Callable[[Run, d
             log(run, line)
 
     train(
-        faces, run.folder, resume=True, device=run.device, cache=variants_folder(folder), progress=training,
-        log=epoch, stop=halt,
+        faces, run.folder, resume=True, device=run.device, cache=variants_folder(folder), drawing=preparing,
+        progress=training, log=epoch, stop=halt,
     )  # fmt: skip
 
 

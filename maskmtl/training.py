@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ def train(
     resume: bool = False,
     device: str | torch.device | None = None,
     cache: Path | None = None,
+    drawing: Callable[[int, int], object] | None = None,
     progress: Callable[[Progress], object] | None = None,
     log: Callable[[dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -176,7 +178,8 @@ def train(
     """Train a model on the train split, choose its epoch on the val split, and leave it in the folder `run`.
 
     resume: go on where the run in this folder stopped, with its own configuration. cache: folder for drawn masks
-    (default: in the run folder). stop: asked after each batch; when True, Stopped is raised and nothing is lost.
+    (default: in the run folder). drawing: told how many faces of how many are drawn, mask by mask, before the first
+    batch. stop: asked meanwhile and after each batch; when True, Stopped is raised and nothing is lost.
     Raises ValueError for a configuration or data that can't be trained on.
     """
     if resume:
@@ -204,17 +207,23 @@ def train(
     _keep_faces(run, resume=resume, train=train_faces, val=val_faces)
     write_json(run / "config.json", asdict(config))
 
-    folder = cache or run / "variants"
+    def drawn(done: int, total: int) -> None:
+        if stop():
+            raise Stopped("stopped while the faces were drawn")
+        if drawing is not None:
+            drawing(done, total)
+
+    rendered = partial(cached_render, folder=cache or run / "variants", progress=drawn)
     big = round(size * MARGIN) if config.augment else size
-    variants = (_Drawn if config.draws else _Fresh)(train_faces, config, big, folder)
-    val_images = {m: cached_render(val_faces, m, size=size, seed=config.seed, folder=folder) for m in config.masks}
+    variants = (_Drawn if config.draws else _Fresh)(train_faces, config, big, rendered)
+    val_images = {mask: rendered(val_faces, mask, size=size, seed=config.seed) for mask in config.masks}
     y_train, y_val = _labels(train_faces.table, specs, device), _labels(val_faces.table, specs, device)
 
     torch.manual_seed(config.seed)
     model = network()
     model.to(device).to(memory_format=torch.channels_last)
     teacher = _teacher(config.teacher, model, faces) if config.teacher else None
-    bare = cached_render(train_faces, "none", size=big, seed=config.seed, folder=folder) if teacher else None
+    bare = rendered(train_faces, "none", size=big, seed=config.seed) if teacher else None
     unit = constant_losses(specs, y_train)
     groups = group_of(train_faces.table)
     balance = balancing(config.balancing, list(specs), unit).to(device)
@@ -416,11 +425,11 @@ def _batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 class _Drawn:
     """Masks drawn beforehand: one (N, S, S, 3) array for every mask and draw."""
 
-    def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
+    def __init__(self, faces: Faces, config: TrainConfig, size: int, rendered: Callable[..., np.ndarray]) -> None:
         draws = [1 if mask == "none" else config.draws for mask in config.masks]
         self._n, self._counts, self._config = len(faces), np.array(draws), config
         self._arrays = [
-            cached_render(faces, mask, size=size, seed=config.seed + draw, folder=folder)
+            rendered(faces, mask, size=size, seed=config.seed + draw)
             for mask, n in zip(config.masks, draws, strict=True)
             for draw in range(n)
         ]
@@ -436,8 +445,8 @@ class _Drawn:
 class _Fresh:
     """Masks drawn anew each epoch, on faces of the size that training wants."""
 
-    def __init__(self, faces: Faces, config: TrainConfig, size: int, folder: Path) -> None:
-        bare = cached_render(faces, "none", size=size, seed=config.seed, folder=folder)
+    def __init__(self, faces: Faces, config: TrainConfig, size: int, rendered: Callable[..., np.ndarray]) -> None:
+        bare = rendered(faces, "none", size=size, seed=config.seed)
         self._faces, self._config = FreshMasks(bare, faces.landmarks.points), config
 
     def of_epoch(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:

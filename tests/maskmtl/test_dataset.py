@@ -1,3 +1,4 @@
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -82,3 +83,13 @@ def test_mask_names():
     assert check_masks(["none", "surgical", "none"]) == ("none", "surgical")
     with pytest.raises(ValueError, match=r"one of \['surgical', .*\], got 'veil' .*'none' is a bare face"):
         check_masks(["veil"])
+
+
+def test_drawing_ends_with_what_its_progress_raises(demo_faces):
+    def stop(done, total):
+        assert (done, total) == (64, len(demo_faces))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        render(demo_faces, "surgical", size=48, seed=0, progress=stop)
+    assert not multiprocessing.active_children()

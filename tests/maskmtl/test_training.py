@@ -38,9 +38,9 @@ def run(small, tmp_path_factory):
 
 def resumed(faces, folder, config):
     """The last state of a run that was stopped in its second epoch and went on."""
-    calls = iter(range(100))
+    batches = []
     with pytest.raises(Stopped, match="stopped in epoch 2; 1 whole epochs are saved"):
-        train(faces, folder, config, stop=lambda: next(calls) == 2)
+        train(faces, folder, config, progress=batches.append, stop=lambda: len(batches) == 3)
     return load_tensors(train(faces, folder, resume=True) / "last.safetensors")
 
 
@@ -115,8 +115,19 @@ def test_a_run_that_minds_groups_resumes_to_the_same_weights(small, tmp_path, fa
 
 
 def test_a_run_that_was_stopped_in_its_first_epoch_resumes_from_the_start(run, small, tmp_path):
+    batches = []
     with pytest.raises(Stopped, match="0 whole epochs"):
-        train(small, tmp_path / "run", QUICK, stop=lambda: True)
+        train(small, tmp_path / "run", QUICK, progress=batches.append, stop=lambda: bool(batches))
+    train(small, tmp_path / "run", resume=True)
+    whole, resumed = load_tensors(run / "last.safetensors"), load_tensors(tmp_path / "run" / "last.safetensors")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_a_run_that_was_stopped_while_faces_were_drawn_resumes_from_the_start(run, small, tmp_path):
+    told = []
+    with pytest.raises(Stopped, match="while the faces were drawn"):
+        train(small, tmp_path / "run", QUICK, drawing=lambda *of: told.append(of), stop=lambda: len(told) == 3)
+    assert told == [(30, 30), (30, 30), (10, 10)]  # to train on: bare, masked; to validate on: bare
     train(small, tmp_path / "run", resume=True)
     whole, resumed = load_tensors(run / "last.safetensors"), load_tensors(tmp_path / "run" / "last.safetensors")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)

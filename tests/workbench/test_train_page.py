@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from dataclasses import asdict, replace
 
@@ -23,6 +24,24 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MASKMTL_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("maskmtl.queue.start_worker", lambda runs, device: None)
     return Runs()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The folder of a run of two epochs, done."""
+    runs = Runs(tmp_path_factory.mktemp("trained"))
+    runs.add(TINY, "demo", name="tiny")
+    work(runs, "cpu", threads=1)
+    return runs.get("tiny").folder
+
+
+def bring(runs, trained, name, parent=""):
+    """That run among these, as a folder that someone copies there, under a name and with a parent."""
+    folder = runs.folder / name
+    shutil.copytree(trained, folder)
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**about, "name": name, "id": name, "parent": parent}))
+    return runs.get(name)
 
 
 def press(at, label):
@@ -60,28 +79,24 @@ def test_the_form_follows_the_chosen_model(app, runs, models, tmp_path):
         assert not at.exception and [box.value for box in at.selectbox if box.label == "Sharing"] == [sharing]
 
 
-def test_a_parent_may_be_named_in_other_ways_or_be_gone(app, runs, say):
-    runs.add(TINY, "demo", name="first")
-    work(runs, "cpu", threads=1)
-    first = str(runs.get("first").folder)
+def test_a_parent_may_be_named_in_other_ways_or_be_gone(app, runs, trained):
+    first = str(bring(runs, trained, "first").folder)
     default = "maskmtl-compact"
     named = {"first": first, first + "/../first": first, "/gone/for/good": default, "": default}
     for parent, shown in named.items():
-        runs.add(TINY, "demo", name="tiny", parent=parent)
-        work(runs, "cpu", threads=1)
+        run = bring(runs, trained, "tiny", parent)
         at = app.switch_page("views/train.py").run()
-        at.selectbox(key="train_run").set_value(runs.get("tiny").id).run()
+        at.selectbox(key="train_run").set_value(run.id).run()
         at = press(at, f"Compare with {'first (run)' if shown == first else shown}")
         assert not at.exception
-        assert at.multiselect(key="compare_models").value == [shown, str(runs.get("tiny").folder)]
+        assert at.multiselect(key="compare_models").value == [shown, str(run.folder)]
         runs.delete("tiny")
         app.session_state["compare_models"] = []
 
 
-def test_a_run_is_not_compared_with_itself(app, runs, models, tmp_path, monkeypatch):
+def test_a_run_is_not_compared_with_itself(app, runs, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("maskmtl.checkpoint.MODELS", tmp_path / "none")
-    runs.add(TINY, "demo", name="alone")
-    work(runs, "cpu", threads=1)
+    bring(runs, trained, "alone")
     at = app.switch_page("views/train.py").run()
     assert not at.exception and not [button for button in at.button if button.label.startswith("Compare with")]
 
@@ -97,10 +112,8 @@ def test_wrong_input_is_a_sentence(app, runs):
     assert not at.exception and "name should be letters" in at.error[0].value and runs.all() == []
 
 
-def test_a_finished_run_is_offered_everywhere(app, runs, say):
-    runs.add(TINY, "demo", name="tiny", parent="maskmtl-compact")
-    work(runs, "cpu", threads=1)
-    run = runs.get("tiny")
+def test_a_finished_run_is_offered_everywhere(app, runs, trained, say):
+    run = bring(runs, trained, "tiny", parent="maskmtl-compact")
     at = app.switch_page("views/train.py").run()
     text = say(at)
     assert not at.exception and "tiny" in text and "2 of 2" in text and "Curves begin" not in text
