@@ -114,10 +114,10 @@ def _audit(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from analyses.fairness import audit
-    from analyses.report import write_report
+    from analyses.report import check_path, write_report
     from analyses.report.gather import gather
 
-    _check_out(args.out, (".html",))
+    check_path(args.out)
     predictions = read(args.predictions, args)
     asked = questions(args, predictions)
     found = audit(predictions, **asked)

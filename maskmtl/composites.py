@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from maskmtl.duplicates import THUMBNAIL, thumbnail
-from maskmtl.files import write_atomic
+from maskmtl.files import write_atomic, write_bytes
 from maskmtl.lookalikes import Cell, Describer, sharpness
 from maskmtl.manifest import Faces, Progress
 from maskmtl.masks.landmarks import mean_face
@@ -215,14 +215,14 @@ def _record(sources: pd.DataFrame) -> dict[str, Any]:
 
 def _write(out: Path, made: list[tuple[dict[str, Any], np.ndarray]]) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("[0-9][0-9][0-9][0-9].jpg"):
-        old.unlink()
     records = []
     for number, (record, image) in enumerate(made, start=1):
         path = f"{number:04d}.jpg"
         _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        (out / path).write_bytes(data.tobytes())
+        write_bytes(out / path, data.tobytes())
         records.append({"path": path, **record})
     table = pd.DataFrame(records)
     write_atomic(out / INDEX, lambda partial: table[list(COLUMNS)].to_csv(partial, index=False))
+    for old in {path.name for path in out.glob("[0-9][0-9][0-9][0-9].jpg")} - set(table["path"]):
+        (out / old).unlink()
     return table

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from maskmtl.checkpoint import SEEN
 from maskmtl.runs import ABOUT, Run
 
-ARTEFACTS = ("config.json", "metrics.jsonl", "model.safetensors", "model.json", SEEN, ABOUT)
+ARTEFACTS = ("config.json", "metrics.jsonl", "model.safetensors", "model.json", SEEN)
 ID = "maskmtl.run_id"
 ENDS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
@@ -57,7 +58,8 @@ def export(run: Run, uri: str, experiment: str = "maskmtl") -> str:
         if run.state in ENDS:
             client.set_terminated(there_id, ENDS[run.state], time)
     except (MlflowException, ImportError) as error:  # the latter from stores that need more than the thin client
-        raise ValueError(f"the MLflow server at {uri} should take the run, it says: {error}") from error
+        words = f"the MLflow server at {uri} should take the run, it says: {error}"
+        raise ValueError(re.sub(r"(?<=://)[^/@\s]+@", "", words)) from error  # a page and a log show it: no password
     return str(there_id)
 
 

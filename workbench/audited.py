@@ -27,6 +27,7 @@ MAPPED = {
     "task": "Task", "model": "Model",
 }  # fmt: skip
 KEPT, TASK, CLASSES, COLUMN = "fair_uploaded", "fair_task_name", "fair_classes", "fair_col_{}"
+MOST_ROWS = 5_000_000  # of an upload
 MOST = 50  # groups of a column that is offered as a grouping
 
 
@@ -81,7 +82,9 @@ def _uploaded() -> Source | None:
         st.info("Upload a table of predictions, .parquet or .csv.")
         return None
     try:
-        columns = resources.remember("fair_columns", table.id, lambda: _on_disk(table, column_names))
+        columns = resources.remember(
+            "fair_columns", table.id, lambda: _on_disk(table, partial(column_names, most=MOST_ROWS))
+        )
         asked = _mapping(columns)
         if asked is None:
             return None

@@ -103,8 +103,10 @@ def read_predictions(
     return frame
 
 
-def column_names(path: str | os.PathLike) -> list[str]:
-    """Of a CSV or Parquet file; ValueError for one that can't be read."""
+def column_names(path: str | os.PathLike, most: int | None = None) -> list[str]:
+    """Of a CSV or Parquet file; ValueError for one that can't be read, and for Parquet of more than `most` rows."""
+    if most is not None and Path(path).suffix.lower() == ".parquet":
+        _check_rows(Path(path), most)
     return _open(Path(path), []).column_names
 
 
@@ -161,6 +163,18 @@ def _open(path: Path, text: Sequence[str]) -> pa.Table:
     if not len(table):
         raise ValueError(f"{path.name} should have rows, got none under {table.column_names}")
     return table
+
+
+def _check_rows(path: Path, most: int) -> None:
+    """Before any is read: a few bytes may say that millions of rows are alike."""
+    from pyarrow import parquet
+
+    try:
+        n = parquet.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError):
+        return  # _open says what is wrong with it
+    if n > most:
+        raise ValueError(f"{path.name} should have at most {most:,} rows here, got {n:,}: use `maskmtl audit`")
 
 
 def _renamed(table: pa.Table, mapping: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:

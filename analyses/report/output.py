@@ -1,5 +1,6 @@
 """A report's content as JSON, under docs/report-schema.json, and both written to disk."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -97,10 +98,23 @@ def _plain(value: Any) -> Any:
 def write_report(data: ReportData, path: Path) -> None:
     """Write `path`, the page, and beside it the JSON under the same name with .json; each whole or not at all.
 
-    ValueError for a path that does not end in .html.
+    ValueError as `check_path` has it.
     """
-    if path.suffix.lower() != ".html":
-        raise ValueError(f"path should end in .html, got {path.name!r}")
+    check_path(path)
     html, content = page_and_json(data)
     write_json(path.with_suffix(".json"), content)
     write_text(path, html)
+
+
+def check_path(path: Path) -> None:
+    """ValueError for a path that does not end in .html, or beside which other JSON, as a card, would be lost."""
+    if path.suffix.lower() != ".html":
+        raise ValueError(f"path should end in .html, got {path.name!r}")
+    beside = path.with_suffix(".json")
+    if beside.is_file():
+        try:
+            there = json.loads(beside.read_text(encoding="utf-8"))
+        except ValueError:
+            there = None
+        if not (isinstance(there, dict) and {"format", "audit", "provenance"} <= there.keys()):
+            raise ValueError(f"path should be another: {str(beside)!r} is no report's JSON and would be replaced")

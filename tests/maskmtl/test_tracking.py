@@ -37,7 +37,7 @@ def test_a_run_shows_parameters_curves_and_artefacts(run, tmp_path, capsys, monk
     assert curve[1].timestamp == found.info.end_time
     assert found.info.end_time - found.info.start_time == pytest.approx(1000 * seconds, abs=2)
     names = {file.path for file in client.list_artifacts(there)}
-    assert names == {"config.json", "metrics.jsonl", "model.json", "model.safetensors", "run.json", "seen.npy"}
+    assert names == {"config.json", "metrics.jsonl", "model.json", "model.safetensors", "seen.npy"}
     assert main(["runs", "export", str(run.folder), "--mlflow", uri, "--experiment", "audits", "--runs",
                  str(run.folder.parent)]) == 0  # fmt: skip
     assert there in capsys.readouterr().out  # the same one, not a second
@@ -61,7 +61,7 @@ def test_a_run_that_goes_on_is_the_same_there(run, runs, tmp_path, monkeypatch):
 def test_without_mlflow_or_its_server(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match=r"the MLflow server at http://127\.0\.0\.1:9 should take the run"):
-        export(run, "http://127.0.0.1:9")
+        export(run, "http://me:secret@127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "mlflow.entities", None)
     with pytest.raises(ValueError, match=r"pip install 'maskmtl\[mlflow\]'"):
         export(run, "file:///nowhere")

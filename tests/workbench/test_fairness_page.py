@@ -108,6 +108,10 @@ def test_what_is_no_table_is_a_sentence(fairness):
     assert not at.exception and "broken.parquet should be a whole, readable .parquet file" in at.error[0].value
     at = at.file_uploader(key="fair_file").set_value(("empty.csv", b"", "text/csv")).run()
     assert not at.exception and "empty.csv" in at.error[0].value
+    bomb = io.BytesIO()  # a few kilobytes that would be gigabytes
+    pd.DataFrame({"task": pd.Categorical(["age"]).repeat(5_000_001)}).to_parquet(bomb)
+    at = at.file_uploader(key="fair_file").set_value(("bomb.parquet", bomb.getvalue(), "")).run()
+    assert not at.exception and "at most 5,000,000 rows here, got 5,000,001" in at.error[0].value
 
 
 def test_the_report_of_the_same_table(fairness, foreign, say):
