@@ -1,14 +1,19 @@
 """The workbench's pages; `streamlit run workbench/app.py`."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import streamlit as st
 
+HEADING = "What does this face model see, for whom does it fail, and what does a mask change?"
+CAUTION = (
+    "Labels are annotations, not identities. What a model reads as ethnicity or gender is a statistic of annotations, "
+    "for audit and research only, never for deciding about a person."
+)
+
 
 def main() -> None:
-    from workbench import address, resources, retrain, sessions
-    from workbench.sidebar import caution, sidebar
-
     here = Path(__file__).parent
     # a picture of our own: for a named icon the browser would ask fonts.gstatic.com
     st.set_page_config("MaskMTL workbench", str(here / "icon.svg"), layout="wide")
@@ -29,15 +34,24 @@ def main() -> None:
             st.Page("views/about.py", title="Limits of use", icon=":material/info:", url_path="limits"),
         ]
     )
+    st.html(f'<p class="caution" role="note">{CAUTION}</p>')
+    st.title(page.title if page.url_path else HEADING)
+    with _starting():
+        from workbench import address, resources, retrain, sessions
+        from workbench.sidebar import sidebar
     sessions.enter()
     address.arrive(page.url_path)
     sidebar()
     with st.sidebar:
         retrain.sidebar_section(page.url_path)
-    caution()
     page.run()
     address.leave()
     resources.settle()
+
+
+def _starting() -> AbstractContextManager[None]:
+    """Says, once after the server's start, why the page is not whole yet: PyTorch takes seconds to load."""
+    return nullcontext() if "workbench.sidebar" in sys.modules else st.spinner("The workbench starts …")
 
 
 if __name__ == "__main__":  # worker processes import this file: they should neither run it nor load what it needs

@@ -11,19 +11,10 @@ from workbench import address, parts, resources
 from workbench.address import kept, kept_text
 
 FOLDER = "a run folder …"
-CAUTION = (
-    "Labels are annotations, not identities. What a model reads as ethnicity or gender is a statistic of annotations, "
-    "for audit and research only, never for deciding about a person."
-)
 NO_MODEL = (
     "There is no model here yet. Train one: open ‘Retrain a variant’ below, or use `maskmtl train FACES --run DIR` and "
     "name its run folder here."
 )
-
-
-def caution() -> None:
-    """The line that no page is without."""
-    st.html(f'<p class="caution" role="note">{CAUTION}</p>')
 
 
 def sidebar() -> None:

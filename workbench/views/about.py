@@ -4,7 +4,6 @@ import streamlit as st
 
 from workbench.sidebar import card_lines, current_model
 
-st.title("Limits of use")
 st.markdown(
     """
 The workbench measures models. It shows how well a model agrees with the annotations of a set of pictures, what a face

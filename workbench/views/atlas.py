@@ -176,7 +176,6 @@ def map_table(result: AtlasResult) -> pd.DataFrame:
 
 
 def page() -> None:
-    st.title("Atlas")
     st.markdown("Where does a model look in each group of faces, and what does a mask change?")
     name, model = current_model()
     order = choose_order(model)

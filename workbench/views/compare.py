@@ -165,7 +165,6 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
 
 
 def page() -> None:
-    st.title("Compare")
     st.markdown("Two to five models on the same faces: face by face, with what the evidence allows to say.")
     names = choose_models()
     order = choose_order(UNSEEN)

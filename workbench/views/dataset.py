@@ -132,7 +132,6 @@ def words(face: Any) -> list[str]:
 
 
 def page() -> None:
-    st.title("Data set")
     st.markdown("Run a model over many faces, bare and masked, and look through what it says.")
     name, model = current_model()
     order = choose_order()

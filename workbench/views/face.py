@@ -129,7 +129,6 @@ def show_downloads(reading: FaceReading, energy: pd.DataFrame, checks: pd.DataFr
 
 
 def page() -> None:
-    st.title("Face")
     st.markdown("What does a model read from a face, where does it look, and what does a mask change?")
     name, model = current_model()
     chosen = choose_face(model.specs)

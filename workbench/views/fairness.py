@@ -82,7 +82,6 @@ def show_group(audit: pd.DataFrame) -> None:
 
 
 def page() -> None:
-    st.title("Fairness")
     st.markdown(
         "For whom does a model fail, and what does a mask change for them? Every gap with its n and its evidence."
     )

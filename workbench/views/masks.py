@@ -136,7 +136,6 @@ def sheet_png(face: ChosenFace, specs: Sequence[MaskSpec], seed: int) -> bytes:
 
 
 def page() -> None:
-    st.title("Mask lab")
     st.markdown(
         "One face in every kind of mask that can be drawn, because the same face then exists bare and masked; and what "
         "each of them changes in a model's answers."

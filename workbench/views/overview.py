@@ -99,7 +99,6 @@ def show_training() -> None:
 
 
 def page() -> None:
-    st.title("What does this face model see, for whom does it fail, and what does a mask change?")
     st.header("What to do")
     with st.container(key="steps"):
         for start in range(0, len(STEPS), 3):

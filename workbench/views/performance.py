@@ -74,7 +74,6 @@ def _pairs(masks: Sequence[str]) -> list[Sequence[str]]:
 
 
 def page() -> None:
-    st.title("Performance")
     st.markdown("How well does a model agree with the annotations of many faces, bare and masked?")
     run = ran_or_offer()
     if run is None:

@@ -15,7 +15,6 @@ HEIGHT = 900  # px of the preview
 
 
 def page() -> None:
-    st.title("Report")
     st.markdown(
         "The audit as one file for others: findings in words, figures with intervals, method, limits, and an index to "
         "what the EU AI Act’s Annex IV asks. It opens without a network and prints. No photograph is in it."

@@ -144,7 +144,6 @@ def _use(run: Run) -> None:
 
 
 def page() -> None:
-    st.title("Train")
     st.markdown("Variants of a model: what trains now, what waits, and what has been.")
     found, problem = resources.known_runs()
     if problem:  # the sidebar says so
