@@ -125,7 +125,7 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
     """The prepared folder of a source, with the splits that prepare() made: what a model can be trained on.
 
     A folder that is prepared is its own; 'demo' lies in the user's cache; other sources are prepared once into `cache`,
-    and again when they have changed. ValueError or OSError for what can't be prepared.
+    and again when a file of theirs has changed; of a CSV that is the CSV. ValueError or OSError for what can't be.
     """
     from maskmtl.prepare import prepare
 
@@ -137,8 +137,11 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
         return path
     if not path.exists():
         raise ValueError(f"faces should be 'demo', a prepared folder, pictures or a CSV, got {source!r}: not there")
-    key = f"{FORMAT} {path.absolute()} {path.stat().st_mtime_ns}".encode()
-    folder = cache / hashlib.blake2b(key, digest_size=6).hexdigest()
+    key = hashlib.blake2b(f"{FORMAT} {path.absolute()}".encode(), digest_size=6)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        about = file.lstat()
+        key.update(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}".encode())
+    folder = cache / key.hexdigest()
     try:
         if not is_prepared(folder):
             prepare(path, folder, align=align, progress=progress)

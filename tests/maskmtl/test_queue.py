@@ -140,15 +140,15 @@ def test_stopping_while_the_faces_are_read(runs, monkeypatch):
 
 def test_sources_are_prepared_once(demo_face_paths, tmp_path):
     folder = tmp_path / "utk"
-    folder.mkdir()
+    (folder / "more").mkdir(parents=True)
     for i, path in enumerate(demo_face_paths[:4]):
-        (folder / f"2{i}_0_1_2017010912000{i:04}.jpg").write_bytes(path.read_bytes())
+        (folder / "more" / f"2{i}_0_1_2017010912000{i:04}.jpg").write_bytes(path.read_bytes())
     made = training_folder(str(folder), tmp_path / "cache")
     stamp = (made / "manifest.parquet").stat().st_mtime_ns
     assert training_folder(str(folder), tmp_path / "cache") == made and is_prepared(made)
     assert (made / "manifest.parquet").stat().st_mtime_ns == stamp
     assert training_folder(str(made), tmp_path / "cache") == made
-    (folder / "29_1_2_20170109120005000.jpg").write_bytes(demo_face_paths[5].read_bytes())
+    (folder / "more" / "20_0_1_20170109120000000.jpg").write_bytes(demo_face_paths[5].read_bytes())
     assert training_folder(str(folder), tmp_path / "cache") != made
 
 

@@ -30,4 +30,4 @@ def test_title_and_notice_come_before_what_takes_long_to_load():
 def test_a_page_has_its_name_as_title(app):
     for view, title in (("overview", "What does this face model see, "), ("face", "Face"), ("about", "Limits of use")):
         at = app.switch_page(f"views/{view}.py").run()
-        assert not at.exception and [one.value for one in at.title][0].startswith(title) and len(at.title) == 1
+        assert not at.exception and len(at.title) == 1 and at.title[0].value.startswith(title)
