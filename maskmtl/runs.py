@@ -283,7 +283,6 @@ class Runs:
         """One transaction that no other writer can come into."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._connected() as database:
-            database.execute("PRAGMA journal_mode = WAL")
             database.execute("BEGIN IMMEDIATE")
             try:
                 database.execute(_SCHEMA)

@@ -306,11 +306,19 @@ class TestTrain:
         assert "disk is full" in capsys.readouterr().err and runs.get("own").state == "stopped"
 
 
-def test_the_index_is_of_sqlite_with_a_log_ahead(runs):
-    runs.add(TINY, "demo")
-    with sqlite3.connect(runs.folder / INDEX) as database:
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    database.close()
+def test_a_writer_waits_for_whoever_writes_or_reads(runs):
+    """Also the first one, which makes the index."""
+    runs.folder.mkdir()
+    for begin in ("BEGIN IMMEDIATE", "BEGIN"):
+        other = sqlite3.connect(runs.folder / INDEX, isolation_level=None, check_same_thread=False)
+        other.execute(begin)
+        other.execute("SELECT * FROM sqlite_master").fetchall()
+        end = threading.Timer(0.3, lambda database=other: (database.execute("ROLLBACK"), database.close()))
+        end.start()
+        runs.add(TINY, "demo", name="mine")
+        assert end.finished.is_set()
+        end.join()
+    assert len(runs.all()) == 2
 
 
 def test_a_run_resumes_on_another_device(runs, few, capsys, monkeypatch):
