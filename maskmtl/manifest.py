@@ -137,10 +137,10 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
         return path
     if not path.exists():
         raise ValueError(f"faces should be 'demo', a prepared folder, pictures or a CSV, got {source!r}: not there")
-    key = hashlib.blake2b(f"{FORMAT} {path.absolute()}".encode(), digest_size=6)
+    key = hashlib.blake2b(os.fsencode(f"{FORMAT} {path.absolute()}"), digest_size=6)
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         about = file.lstat()
-        key.update(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}".encode())
+        key.update(os.fsencode(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}"))
     folder = cache / key.hexdigest()
     try:
         if not is_prepared(folder):

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -143,6 +144,7 @@ def test_sources_are_prepared_once(demo_face_paths, tmp_path):
     (folder / "more").mkdir(parents=True)
     for i, path in enumerate(demo_face_paths[:4]):
         (folder / "more" / f"2{i}_0_1_2017010912000{i:04}.jpg").write_bytes(path.read_bytes())
+    (folder / os.fsdecode(b"J\xf6rg.jpg")).write_bytes(demo_face_paths[4].read_bytes())  # no UTF-8
     made = training_folder(str(folder), tmp_path / "cache")
     stamp = (made / "manifest.parquet").stat().st_mtime_ns
     assert training_folder(str(folder), tmp_path / "cache") == made and is_prepared(made)
