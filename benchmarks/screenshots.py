@@ -30,6 +30,7 @@ def shoot(page: Page, address: str, press: str, path: Path) -> None:
         page.get_by_role("button", name="Stop").wait_for()
         page.get_by_role("progressbar").wait_for(state="detached")
     page.locator("[data-test-script-state=notRunning]").wait_for()
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # a chart's place
     page.wait_for_timeout(2500)
     if page.get_by_test_id("stException").count():
         raise RuntimeError(f"{address} should show no exception, got one")

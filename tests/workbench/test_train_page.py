@@ -123,7 +123,7 @@ def test_a_finished_run_is_offered_everywhere(app, runs, trained, say):
     assert not re.search(r"\bval\b", text, re.IGNORECASE) and "best on validation" in text
     axes = [json.loads(chart.proto.spec)["layout"]["yaxis"] for chart in at.get("plotly_chart")]
     assert {axis["title"]["text"]: axis.get("tickformat") for axis in axes} == {
-        "training loss": None, "Accuracy on validation": ".0%", "Mean absolute error of age on validation, years": None
+        "Training loss": None, "Accuracy on validation": ".0%", "Mean absolute error of age on validation, years": None
     }  # fmt: skip
     assert "tiny (run)" in at.selectbox(key="model").options
     at = press(at, "Use this model")

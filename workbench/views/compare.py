@@ -134,8 +134,8 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
     with st.expander("All metrics"):
         parts.table(comparison_frame(changes[~main]), label=f"{second} minus {first}, further metrics")
     st.caption(
-        "The same faces in pairs. Positive is more of the metric, which is not always better. Second lines are 95 % "
-        "intervals; a change where the adjusted p is at most .05, no change larger than the margin where the interval "
+        "The same faces in pairs. Positive is more of the metric, which is not always better. In brackets: 95 % "
+        "intervals. A change where the adjusted p is at most .05, no change larger than the margin where the interval "
         "lies within it, else not enough evidence, with the smallest change that this many faces would probably show."
     )
     parts.csv(

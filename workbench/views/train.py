@@ -53,7 +53,7 @@ def show_curves(run: Run) -> None:
     left, right = st.columns(2, gap="medium")
     places = [left, right, left]
     loss = metrics[metrics["metric"] == "loss"]
-    figures = [(curves_figure(loss, axis="training loss", best=kept_epoch), "Training loss by epoch, per task", "loss")]
+    figures = [(curves_figure(loss, axis="Training loss", best=kept_epoch), "Training loss by epoch, per task", "loss")]
     for metric, name in METRICS.items():
         rows = metrics[(metrics["metric"] == metric) & (metrics["part"] == "val")]
         if len(rows):
