@@ -57,7 +57,7 @@ def plan(
     return [
         Entry(name, protocol, seed)
         for protocol in protocols
-        for name in (ROWS if asked is None else asked)
+        for name in asked or (ROWS if protocol == "random" else _TESTED_ON_PARTS)
         if protocol == "random" or name in _TESTED_ON_PARTS
         for seed in seeds
     ]

@@ -61,11 +61,11 @@ def test_a_resnet_takes_smaller_pictures_on_a_cpu():
         recipe("best", torch.device("cpu"))
 
 
-def test_the_plan_has_each_row_once_and_parts_for_two():
-    assert [entry.name for entry in table.plan(protocols=["parts"])] == ["maskmtl-bare", "maskmtl"]
+def test_the_plan_has_each_row_once_and_parts_for_three():
+    assert [entry.name for entry in table.plan(protocols=["parts"])] == ["maskmtl-bare", "maskmtl", "default"]
     entries = table.plan()
-    assert len(entries) == 13 == len({entry.folder for entry in entries})
-    assert [entry.name for entry in entries if entry.protocol == "parts"] == ["maskmtl-bare", "maskmtl"]
+    assert len(entries) == 14 == len({entry.folder for entry in entries})
+    assert [entry.name for entry in entries if entry.protocol == "parts"] == ["maskmtl-bare", "maskmtl", "default"]
 
 
 def test_table_trains_what_is_missing_and_prints_paper_and_ours(quick, prepared_demo, tmp_path, capsys):
