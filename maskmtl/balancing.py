@@ -200,7 +200,10 @@ def _of_epoch(name: str, tasks: tuple[str, ...], epoch: int) -> Weigh:
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor | None) -> None:
+    """As backward() does it, in the parameter's own memory layout: a fused optimiser pairs values by their place."""
     if gradient is not None:
+        if gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 

@@ -504,7 +504,7 @@ def _table(args: argparse.Namespace) -> int | None:
         print(name, end=": ")
         _log_epoch(line)
 
-    with held() as asked, Bar("table", unit="batch") as bar:
+    with held() as asked, Bar("draw") as drawing, Bar("table", unit="batch") as bar:
 
         def progress(name: str, p: Progress) -> None:
             bar.text(name)
@@ -513,7 +513,7 @@ def _table(args: argparse.Namespace) -> int | None:
         try:
             found = table.make(
                 args.faces, args.runs, entries, device=args.device, train_missing=not args.no_train,
-                progress=progress, log=log, stop=asked,
+                drawing=drawing, progress=progress, log=log, stop=asked,
             )  # fmt: skip
         except Stopped as stopped:
             print(f"{stopped}; the same command goes on from here")

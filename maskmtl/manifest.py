@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +84,14 @@ class Faces:
     def digests(self) -> np.ndarray:
         """(N,) uint64, of the picture files, as lists of seen pictures hold them."""
         return np.array([int(digest, 16) for digest in self.table["digest"]], np.uint64)
+
+    def identity(self, tasks: Iterable[str]) -> str:
+        """Of pictures and labels together, in any order of the faces: 32 hex digits."""
+        order = np.argsort(self.digests, kind="stable")
+        told = hashlib.blake2b(self.digests[order].tobytes(), digest_size=16)
+        for task in tasks:
+            told.update(self.table[task].to_numpy(float)[order].tobytes())
+        return told.hexdigest()
 
     def select(self, rows: np.ndarray | Sequence[int]) -> "Faces":
         """The faces at these indices, or where a boolean array is True."""

@@ -1,6 +1,5 @@
 """The paper's table: train its rows where they are missing, evaluate them, and set paper and ours side by side."""
 
-import hashlib
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +69,7 @@ def make(
     *,
     device: str | None = None,
     train_missing: bool = True,
+    drawing: Callable[[int, int], object] | None = None,
     progress: Callable[[str, Progress], object] | None = None,
     log: Callable[[str, dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -94,11 +94,12 @@ def make(
 
     def trained(entry: Entry, row: Recipe) -> Path:
         folder, config = runs / entry.folder, config_of(entry, row)
+        _follow_teacher(folder, config)
         if config.teacher and entry.protocol != "random":
             trained(Entry(_TEACHER, entry.protocol), recipe(_TEACHER, where))
         return train(
             faces[entry.protocol], folder, config, resume=(folder / "config.json").is_file(),
-            device=where, cache=variants_folder(faces_folder), stop=stop,
+            device=where, cache=variants_folder(faces_folder), stop=stop, drawing=drawing,
             progress=progress and partial(progress, entry.folder), log=log and partial(log, entry.folder),
         )  # fmt: skip
 
@@ -121,6 +122,15 @@ def make(
     return pd.DataFrame(lines)
 
 
+def _follow_teacher(folder: Path, config: TrainConfig) -> None:
+    """Where a table's folder was moved its teacher has moved as well: a run that goes on looks for it there."""
+    path = folder / "config.json"
+    if path.is_file():
+        saved = TrainConfig.from_json(json.loads(path.read_text()))
+        if Path(saved.teacher).name == Path(config.teacher).name and replace(saved, teacher=config.teacher) == config:
+            write_json(path, asdict(config))
+
+
 def _check_test_faces(faces: Faces, protocol: str) -> None:
     """ValueError, before anything is trained, for a test split that has not two labels of each task."""
     table = faces.in_split("test").table
@@ -139,10 +149,9 @@ def _differs(found: dict[str, Any], about: dict[str, Any]) -> str:
 
 
 def _about(faces: Faces, config: TrainConfig) -> dict[str, Any]:
-    """What figures are of: the digest of the test faces, and the settings but for where a teacher lies."""
-    digests = np.sort(faces.in_split("test").digests).tobytes()
+    """What figures are of: the test faces and their labels, and the settings but for where a teacher lies."""
     settings = json.loads(json.dumps({**asdict(config), "teacher": Path(config.teacher).name}))
-    return {"faces": hashlib.blake2b(digests, digest_size=16).hexdigest(), "config": settings}
+    return {"faces": faces.in_split("test").identity(TASKS), "config": settings}
 
 
 def figures(faces: Faces, run: Path, entry: Entry, row: Recipe, device: torch.device) -> dict[str, Any]:

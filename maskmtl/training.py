@@ -2,7 +2,7 @@
 
 A run folder holds:
     config.json          the configuration
-    pictures.json        digests of the pictures that it learns from and validates on
+    pictures.json        digests of the pictures and labels that it learns from and validates on
     metrics.jsonl        one line per epoch: learning rate, losses, validation figures, seconds, and how
                          many of them were spent waiting for pictures
     model.safetensors    the weights of the best epoch by validation, with model.json (the card) and seen.npy
@@ -12,7 +12,6 @@ it would have done undisturbed, on the same machine and number of threads.
 """
 
 import copy
-import hashlib
 import json
 import math
 import os
@@ -47,7 +46,7 @@ from maskmtl.tasks import TASKS, Classes, Distribution, Scalar, TaskSpec
 
 LAST = "last.safetensors"
 STATE = ("epoch", "best_epoch", "best_score")
-PICTURES = "pictures.json"  # digests of what a run learns from and validates on
+PICTURES = "pictures.json"  # identity of what a run learns from and validates on
 BEFORE = {"config.json", PICTURES, "variants"}  # what a run leaves that ended before its first epoch did
 MARGIN = 4 / 3  # cached training images are this much larger than the input, so that augmentation does not blur them
 AGE_LOSSES = {"l1_z": "l1", "l1_years": "l1", "mse_z": "mse", "mse_years": "mse"}
@@ -312,7 +311,7 @@ def train(
         }
         if score > state["best_score"]:
             state.update(best_score=score, best_epoch=epoch)
-            _save_seen(run, train_faces, val_faces)  # first: a model should never be without the list
+            _save_seen(run, config.teacher, train_faces, val_faces)  # first: a model should never be without the list
             save_model(kept, run, _card(faces, train_faces, val_faces, config, line))
         state["epoch"] = epoch
         _save_state(run, modules, optimiser, state, line)
@@ -538,22 +537,21 @@ def variants_folder(prepared: Path) -> Path | None:
     return prepared / "variants" if os.access(prepared, os.W_OK) else None
 
 
-def _save_seen(run: Path, *parts: Faces) -> None:
-    write_array(run / SEEN, np.sort(np.concatenate([part.digests for part in parts])))
+def _save_seen(run: Path, teacher: str, *parts: Faces) -> None:
+    """What the model was trained and selected on; what its teacher has seen reaches it by the teacher's answers."""
+    taught = [seen_digests(teacher)] if teacher else []
+    write_array(run / SEEN, np.unique(np.concatenate([*(part.digests for part in parts), *taught])))
 
 
 def _keep_faces(run: Path, *, resume: bool, **parts: Faces) -> None:
     """Note what is learnt and validated on; ValueError where a run would go on with other faces than it began with."""
-    digests = {
-        name: hashlib.blake2b(np.sort(part.digests).tobytes(), digest_size=16).hexdigest()
-        for name, part in parts.items()
-    }
-    if resume and (run / PICTURES).is_file() and json.loads((run / PICTURES).read_text()) != digests:
+    own = {name: part.identity(TASKS) for name, part in parts.items()}
+    if resume and (run / PICTURES).is_file() and json.loads((run / PICTURES).read_text()) != own:
         raise ValueError(
-            f"a resumed run keeps its faces, {str(run)!r} got others than it began with: they were prepared anew, or "
-            "lie in another folder. Begin another run"
+            f"a resumed run keeps its faces, {str(run)!r} got others, or other labels, than it began with: they were "
+            "prepared anew, or lie in another folder. Begin another run"
         )
-    write_json(run / PICTURES, digests)
+    write_json(run / PICTURES, own)
 
 
 def _card(

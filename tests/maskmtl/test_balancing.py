@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from maskmtl.balancing import BALANCINGS, GradNorm, WeightedGradients, balancing, pareto
+from maskmtl.balancing import BALANCINGS, GradNorm, WeightedGradients, _add, balancing, pareto
 from maskmtl.networks import SHARING, MaskMTL
 from maskmtl.tasks import TASKS
 
@@ -130,6 +130,14 @@ def test_any_balancing_works_with_any_sharing(name, sharing):
     method.backward(torch.stack(losses), model)
     gradients = {name: p.grad for name, p in [*model.named_parameters(), *method.named_parameters()]}
     assert [name for name, g in gradients.items() if g is None or not torch.isfinite(g).all()] == []
+
+
+def test_gradients_lie_in_memory_as_their_parameters_do():
+    parameter = torch.nn.Parameter(torch.ones(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
+    gradient = torch.randn(8, 4, 3, 3)
+    for _ in range(2):
+        _add(parameter, gradient)
+    assert parameter.grad.stride() == parameter.stride() and torch.equal(parameter.grad, 2 * gradient)
 
 
 def test_another_name_is_refused():

@@ -103,6 +103,14 @@ def test_a_teacher_is_trained_on_the_students_protocol(quick, prepared_demo, tmp
     faces = shutil.copytree(prepared_demo, tmp_path / "faces")  # composites have no day: all are of one part
     manifest = pd.read_parquet(faces / "manifest.parquet")
     manifest.assign(parts=manifest["random"]).to_parquet(faces / "manifest.parquet")
+    begun, runs = [], tmp_path / "begun"
+    with pytest.raises(Stopped):  # after the teacher's only epoch
+        table.make(
+            faces, runs, table.plan(["default"], ["parts"]), progress=lambda name, _: begun.append(name),
+            stop=lambda: begun[-1:] == ["default-parts-seed0"],
+        )  # fmt: skip
+    runs.rename(tmp_path / "moved")  # it goes on, with the teacher that moved along
+    tmp_path /= "moved"
     found = table.make(faces, tmp_path, table.plan(["default"], ["parts"]))
     assert list(found["mask"]) == ["none", "mixed"] and found["paper_gender"].isna().all()
     config = json.loads((tmp_path / "default-parts-seed0" / "config.json").read_text())

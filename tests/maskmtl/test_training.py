@@ -137,8 +137,10 @@ def test_a_run_does_not_go_on_with_other_faces(run, small, tmp_path):
     """Prepared anew, test faces of before could be training faces now."""
     shutil.copytree(run, tmp_path / "run")
     other = replace(small, table=small.table.assign(split=small.table["split"].iloc[::-1].to_numpy()))
-    with pytest.raises(ValueError, match="a resumed run keeps its faces"):
-        train(other, tmp_path / "run", resume=True)
+    corrected = replace(small, table=small.table.assign(age=small.table["age"] + 1))
+    for faces in (other, corrected):
+        with pytest.raises(ValueError, match="a resumed run keeps its faces"):
+            train(faces, tmp_path / "run", resume=True)
     train(small, tmp_path / "run", resume=True)
 
 
@@ -272,6 +274,12 @@ class TestTeacher:
         target = TASKS["ethnicity"].target
         assert target.imitation(own, wanted, target).mean() < target.imitation(other, wanted, target).mean()
         assert len(seen) == 3
+
+    def test_what_a_teacher_has_seen_its_student_has(self, small, run, tmp_path):
+        few = small.select(np.arange(12))
+        assert len(few) < len(small)
+        folder = train(few, tmp_path / "run", replace(QUICK, epochs=1, teacher=str(run)))
+        assert set(seen_digests(folder)) == set(small.digests)
 
     def test_resumes_to_the_same_weights(self, small, run, tmp_path):
         config = replace(QUICK, teacher=str(run))
