@@ -145,11 +145,7 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
         return path
     if not path.exists():
         raise ValueError(f"faces should be 'demo', a prepared folder, pictures or a CSV, got {source!r}: not there")
-    key = hashlib.blake2b(os.fsencode(f"{FORMAT} {path.absolute()}"), digest_size=6)
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        about = file.lstat()
-        key.update(os.fsencode(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}"))
-    folder = cache / key.hexdigest()
+    folder = cache / state_of(path)
     try:
         if not is_prepared(folder):
             prepare(path, folder, align=align, progress=progress)
@@ -157,6 +153,15 @@ def training_folder(source: str, cache: Path, *, progress: Progress | None = Non
         if not is_prepared(folder):  # by another process meanwhile
             raise
     return folder
+
+
+def state_of(source: Path) -> str:
+    """Another text whenever the file, or any file below the folder, has changed. Of a CSV that is the CSV alone."""
+    told = hashlib.blake2b(os.fsencode(f"{FORMAT} {source.absolute()}"), digest_size=6)
+    for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        about = file.lstat()
+        told.update(os.fsencode(f"{file.relative_to(source)} {about.st_size} {about.st_mtime_ns}"))
+    return told.hexdigest()
 
 
 def save_faces(faces: Faces, out: Path) -> None:

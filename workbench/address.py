@@ -99,10 +99,13 @@ def _here() -> Texts:
     return {key: st.query_params.get_all(key) for key in st.query_params}
 
 
-def kept(widget: Callable[..., Any], label: str, *args: Any, key: str, **settings: Any) -> Any:
+def kept(
+    widget: Callable[..., Any], label: str, *args: Any, key: str, usual: Sequence[Any] | None = None, **settings: Any
+) -> Any:
     """Call a widget, such as `st.selectbox`, whose value the address and the session keep under `key`.
 
-    What the address holds and the widget can't take is passed over.
+    What the address holds and the widget can't take is passed over. A value that was there at first needs no place in
+    the address; where another visitor could see another one first, `usual` holds what all see, or nothing.
     """
     state, address, name = st.session_state, _address(), widget.__name__
     coming = address.coming
@@ -121,7 +124,9 @@ def kept(widget: Callable[..., Any], label: str, *args: Any, key: str, **setting
     if not fresh and key not in address.there:  # new on the page: the browser would show its default
         state[key] = state[key]
     value = widget(label, *args, key=key, persist_state="session", **settings)
-    if fresh:
+    if usual is not None:
+        address.defaults[key] = _texts(usual)
+    elif fresh:
         address.defaults[key] = _texts(value)
     address.leaving[key] = _texts(value)
     return value

@@ -64,6 +64,11 @@ class Ran(NamedTuple):
     stamp: int  # of the model's card: a run that trains on changes it
 
     @property
+    def version(self) -> tuple[str, int]:
+        """As `resources.version` gave it."""
+        return self.model, self.stamp
+
+    @property
     def short(self) -> str:
         """What it is of, for the names of files."""
         return f"{resources.short(self.model)} {self.faces.name}"
@@ -107,7 +112,8 @@ def ran(order: Order | None = None) -> Ran | None:
         except ValueError as error:
             st.warning(parts.plain(f"The address asks for a run that can't be made: {error}."))
         else:
-            order = linked if last is None or (last.order, last.model) != (linked, name) else None
+            there = last is not None and (last.order, last.version) == (linked, resources.version(name))
+            order = None if there else linked
     found: Ran | None = parts.run_into(SLOT, order, lambda order, bar: _run(order, bar, name, model))
     if found is not None and found.model == name and not found.order.faces.is_upload:
         keep(LINK, found.order.text())  # beside another model in the address it would name a run that was never made
@@ -133,17 +139,16 @@ def _offer() -> Order | None:
 
 
 def _offer_other() -> Order | None:
-    """Where the figures are another model's than the sidebar's: say so, and offer the same run of that one."""
+    """Where the figures are not those of the sidebar's model as it is now: say so, and offer the same run of it."""
     name, last = current_name(), st.session_state.get(SLOT)
-    if last is None or last.model == name or parts.ordered(SLOT) or kept_text(LINK):
+    if last is None or last.version == resources.version(name) or parts.ordered(SLOT) or kept_text(LINK):
         return None
-    names = resources.called(last.model), resources.called(name)
-    st.info(parts.plain("These are the figures of {}; the sidebar has {}.".format(*names)))
-    return (
-        last.order
-        if st.button(f"Run {resources.called(name)} on the same faces", icon=":material/play_arrow:")
-        else None
-    )
+    theirs, called = resources.called(last.model), resources.called(name)
+    if last.model == name:
+        st.info(parts.plain(f"{called} has been trained on since these figures were made."))
+    else:
+        st.info(parts.plain(f"These are the figures of {theirs}; the sidebar has {called}."))
+    return last.order if st.button(f"Run {called} on the same faces", icon=":material/play_arrow:") else None
 
 
 def _run(order: Order, bar: DeltaGenerator, name: str, model: MaskMTL) -> Ran:

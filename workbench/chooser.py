@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from analyses.face import describe
@@ -141,17 +142,24 @@ def _choose_demo(specs: Mapping[str, TaskSpec]) -> ChosenFace | None:
     if left.empty:
         st.info("No demo face is annotated so. Set one of the three back to ‘any’.")
         return None
-    order = left.sample(frac=1, random_state=st.session_state.get("demo_shuffle", 0)).index[:SHOWN].to_list()
+    order = _shuffled(left, st.session_state.get("demo_shuffle", 0))
     wanted = kept_text("demo_face")
     row = int(wanted) if wanted and wanted.isdecimal() and len(wanted) < 9 else st.session_state.get("demo_face")
     if row in left.index and row not in order:  # a link's, or the one shown when the filters changed
         order = [row, *order[:-1]]
     row = kept(
         st.pills, "Composite faces: click one", order, default=order[0], required=True, key="demo_face",
+        usual=_shuffled(left, 0)[:1],
         format_func=lambda i: f"![{' '.join(groups.loc[i])}]({resources.demo_thumbnail(i)})",
     )  # fmt: skip
     st.button("Show others", icon=":material/shuffle:", on_click=_shuffle, disabled=len(left) <= SHOWN)
     return _face_of(faces, order[0] if row not in order else row, specs)
+
+
+def _shuffled(faces: pd.DataFrame, times: int) -> list[Any]:
+    """The rows of some faces, others each time."""
+    rows: list[Any] = faces.sample(frac=1, random_state=times).index[:SHOWN].to_list()
+    return rows
 
 
 def _order(group: str) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from analyses.fairness.groups import group_labels
 from analyses.reference import FILE, Reference, load_reference
 from maskmtl.checkpoint import CARD, available_models, load_model, model_folder
 from maskmtl.inference import predict
-from maskmtl.manifest import Faces, Progress, is_prepared, open_faces
+from maskmtl.manifest import Faces, Progress, is_prepared, open_faces, state_of
 from maskmtl.masks import FaceMesh
 from maskmtl.networks import MaskMTL
 from maskmtl.paths import MODELS
@@ -45,7 +45,7 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the model …")
+@st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def _model(name: str, stamp: int) -> MaskMTL:
     return load_model(name)
 
@@ -151,7 +151,7 @@ def faces(source: str, protocol: str = "random", progress: Progress | None = Non
     The last few stay open. Who wants a set that another session is opening waits for it, and may stop waiting in
     `progress`. (Not by `cache_resource`, which forbids the progress bar.)
     """
-    key, sets = (source, protocol, 0 if source == "demo" else _stamp(Path(source))), _sets()
+    key, sets = (source, protocol, _state(source)), _sets()
     with sets.lock:
         if key in sets.opened:
             return sets.opened[key]
@@ -173,6 +173,16 @@ def faces(source: str, protocol: str = "random", progress: Progress | None = Non
         with sets.lock:
             sets.opening.pop(key, None)
         mine.release()
+
+
+def _state(source: str) -> str | int:
+    """Another one when faces have changed on disk; a prepared folder, where training keeps drawn masks, has its own."""
+    if source == "demo":
+        return 0
+    try:
+        return _stamp(Path(source)) if is_prepared(Path(source)) else state_of(Path(source))
+    except OSError:  # `open_faces` says what is wrong
+        return 0
 
 
 def device_words(device: torch.device) -> str:

@@ -21,6 +21,7 @@ from workbench.sidebar import current_name
 
 LIKE = "as the chosen model"
 EVERY = 1.0  # s between two looks at a run
+STARTING = 20.0  # s that a worker may take before it is seen to run
 WATCHED, FINISHED, LIVE = "train_watched", "train_finished", "train_live"
 STATE_WORDS = {
     "queued": "waiting", "running": "running", "stopped": "stopped", "done": "done", "failed": "failed",
@@ -45,7 +46,7 @@ def sidebar_section(page: str) -> None:
         for run in found:
             if run.state == "running":
                 offer_to_stop(run, "side")
-    elif finished := st.session_state.get(FINISHED):
+    if finished := st.session_state.get(FINISHED):
         st.caption(f"{plain(finished.name)} is {STATE_WORDS[finished.state]}.")
         if finished.state == "done" and page != "compare" and st.button("Compare it", icon=":material/compare_arrows:"):
             open_comparison(finished)
@@ -64,7 +65,7 @@ def attempt(action: Callable[..., object], *args: object) -> bool:
 
 
 def _follow(page: str, found: list[Run]) -> None:
-    """Notice runs that have just ended: on the page Train the comparison with the parent opens by itself."""
+    """Notice runs that have just ended: whoever looks at one on the page Train sees the comparison with its parent."""
     watched: set[str] = st.session_state.setdefault(WATCHED, set())
     now = {run.id: run for run in found}
     for run_id in list(watched):
@@ -76,9 +77,23 @@ def _follow(page: str, found: list[Run]) -> None:
             continue
         st.session_state[FINISHED] = run
         st.toast(f"{run.name}: {STATE_WORDS[run.state]}.", icon=":material/model_training:")
-        if run.state == "done" and page == "train":
+        if run.state == "done" and page == "train" and st.session_state.get("train_run") == run.id:
             open_comparison(run)
     watched |= {run.id for run in found if run.active}
+
+
+@st.cache_resource
+def _starts() -> dict[str, float]:
+    """By device, when a worker was last started."""
+    return {}
+
+
+def start_worker(device: str, asked: bool = False) -> None:
+    """See to it that a device's queue is worked on; unless `asked`, not while a worker may still be starting."""
+    now, starts = time.monotonic(), _starts()
+    if asked or now - starts.get(device, -STARTING) >= STARTING:
+        starts[device] = now
+        queue.start_worker(runs(), device)
 
 
 def open_comparison(run: Run) -> None:
@@ -104,6 +119,8 @@ def _live(page: str) -> None:
     running = [run for run in active if run.state == "running"]
     if problem or not active or st.session_state[WATCHED] - {run.id for run in active}:
         st.rerun()
+    for device in {run.device for run in active} - {run.device for run in running}:
+        attempt(start_worker, device)  # the machine may have been off, or a worker killed
     for run in running:
         show_status(run)
     waiting = len(active) - len(running)
@@ -123,7 +140,8 @@ def show_status(run: Run) -> None:
     elif status.phase == "preparing":
         of_all = f" of {status.batches:,}" if status.batches else ""
         read = f", {status.batch:,}{of_all} pictures" if status.batch else ""
-        st.progress(0.0, f"{run.name}: preparing the faces{read} …")
+        done = status.batch / status.batches if status.batches else 0.0
+        st.progress(min(done, 1.0), f"{run.name}: preparing the faces{read} …")
     else:
         done = (status.epoch - 1 + status.batch / max(status.batches, 1)) / status.epochs
         left = "" if status.left is None else f", {duration(status.left)} left"
@@ -189,7 +207,7 @@ def _order(config: TrainConfig, changes: dict, faces: str, called: str, parent: 
             raise ValueError("choose at least one mask, or bare faces")
         config = replace(config, **changes, bare=bare)
         run = runs().add(config, faces, name=called, parent=parent)
-        queue.start_worker(runs(), run.device)
+        start_worker(run.device, asked=True)
     except (ValueError, OSError) as error:
         st.error(plain(f"This can't be trained: {error}."))
         return

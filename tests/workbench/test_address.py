@@ -94,3 +94,20 @@ def test_what_a_page_keeps_is_not_held_against_the_widgets(app):
         at.session_state["any_slot"] = ("a key", np.zeros(3))
         at.run()
         assert not at.exception
+
+
+def test_a_face_stands_in_the_address_unless_all_see_it_first(app):
+    at = app.switch_page("views/face.py").run()
+    assert "demo_face" not in shown(at)
+    next(button for button in at.button if button.label == "Show others").click().run()
+    others = [str(at.pills(key="demo_face").value)]
+    assert not at.exception and shown(at)["demo_face"] == others
+
+
+def test_a_face_that_a_filter_showed_first_stays_in_the_address(app):
+    app.query_params["demo_gender"] = "female"
+    at = app.switch_page("views/face.py").run()
+    assert shown(at)["demo_gender"] == ["female"] and "demo_face" not in shown(at)  # the link shows it already
+    first = [str(at.pills(key="demo_face").value)]
+    at.selectbox(key="demo_gender").set_value("any").run()
+    assert not at.exception and shown(at)["demo_face"] == first

@@ -135,3 +135,16 @@ def test_results_outlive_their_model(app, models, few_faces, tmp_path, say):
     at.selectbox(key="model").set_value(DEFAULT_MODEL).run()
     at.selectbox(key="gallery_task").set_value("gender").run()
     assert not at.exception and "12 of 12 faces" in say(at)
+
+
+def test_other_filters_begin_with_their_first_page(page, say):
+    at = run(page)
+    at.number_input(key="gallery_page").set_value(5).run()
+    link = dict(at.query_params)
+    at.selectbox(key="gallery_show").set_value("wrong").run()
+    assert not at.exception and at.number_input(key="gallery_page").value == 1
+    at.query_params.clear()
+    at.query_params.update(link)
+    at.session_state["address"].left = 0.0  # a link, not a click that comes late
+    at.run()
+    assert not at.exception and at.number_input(key="gallery_page").value == 5

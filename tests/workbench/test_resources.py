@@ -1,6 +1,7 @@
 """What the pages share, on its own."""
 
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -113,3 +114,13 @@ def test_stopping_frees_the_lock(models, demo_faces):
     with pytest.raises(KeyboardInterrupt):
         resources.predict_in_turns(resources.model(str(next(models.iterdir()))), demo_faces, ("none",), 0, stop)
     assert not resources._lock().locked()
+
+
+def test_a_folder_is_opened_anew_when_a_picture_below_it_has_changed(few_faces, tmp_path):
+    shutil.copytree(few_faces, tmp_path / "all" / "some")
+    first = resources.faces(str(tmp_path / "all"))
+    assert resources.faces(str(tmp_path / "all")) is first
+    path = next((tmp_path / "all" / "some").iterdir())
+    path.unlink()
+    assert len(resources.faces(str(tmp_path / "all"))) < len(first) + 1
+    assert resources.faces(str(tmp_path / "all")) is not first

@@ -166,6 +166,50 @@ def test_the_end_of_a_run_opens_the_comparison(app, runs, say):
     assert "What tiny (run) changes against maskmtl-compact" in say(at)
 
 
+def test_the_end_of_a_run_moves_nobody_who_looks_at_another(app, runs, trained, say):
+    other = bring(runs, trained, "other", parent="maskmtl-compact")
+    run = runs.add(TINY, "demo", name="mine", parent="maskmtl-compact")
+    runs.add(TINY, "demo", name="waits")
+    app.query_params["train_run"] = other.id
+    at = app.switch_page("views/train.py").run()
+    assert at.selectbox(key="train_run").value == other.id
+    with runs.claimed("cpu") as claimed:
+        assert claimed.id == run.id
+        for path in trained.iterdir():
+            if path.name in ("model.json", "model.safetensors", "metrics.jsonl", "seen.npy"):
+                shutil.copy(path, run.folder)
+        runs.finish(claimed)
+    at = at.run()
+    assert not at.exception and at.title[0].value == "Train" and "mine is done." in say(at)
+    at = press(at, "Compare it")  # though another one waits
+    assert not at.exception and at.title[0].value == "Compare"
+    assert at.multiselect(key="compare_models").value == ["maskmtl-compact", str(run.folder)]
+
+
+def test_any_page_sees_to_it_that_the_queue_is_worked_on(app, runs, monkeypatch):
+    started = []
+    monkeypatch.setattr("maskmtl.queue.start_worker", lambda runs, device: started.append(device))
+    runs.add(TINY, "demo", name="left")
+    at = app.run()
+    at.run()
+    assert not at.exception and started == ["cpu"]  # once: it may still be starting
+
+
+def test_a_run_is_sent_to_mlflow(app, runs, trained, tmp_path, monkeypatch, say):
+    pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'maskmtl[mlflow]'")
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    bring(runs, trained, "tiny")
+    at = app.switch_page("views/train.py").run()
+    at.text_input(key="mlflow_uri").set_value(f"file://{tmp_path}/store").run()
+    at = at.button(key="mlflow_export").click().run()
+    assert not at.exception and not at.error and "MLflow has the run" in at.success[0].value
+    client = MlflowClient(f"file://{tmp_path}/store")
+    (found,) = client.search_runs([client.get_experiment_by_name("maskmtl").experiment_id])
+    assert found.info.run_name == "tiny" and found.data.metrics["val.none.gender_accuracy"] >= 0
+
+
 def test_a_broken_index_is_a_sentence_and_the_pages_go_on(app, runs, say):
     runs.folder.mkdir(parents=True)
     (runs.folder / "runs.sqlite").write_bytes(b"nothing of SQLite's" * 100)

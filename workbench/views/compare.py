@@ -28,10 +28,14 @@ UNSEEN = WORDS | {"unseen": "faces none of these models has seen"}
 
 
 class Wanted(NamedTuple):
-    """What to compare. (A tuple: Streamlit makes classes anew, and compares by value.)"""
+    """What to compare. (A tuple: Streamlit makes classes anew, and compares by value.)
+
+    stamps: of the models' cards, as a run that trains on changes its own.
+    """
 
     models: tuple[str, ...]
     order: Order
+    stamps: tuple[int, ...]
 
 
 class Compared(NamedTuple):
@@ -63,7 +67,7 @@ def choose_models() -> list[str]:
 
 def run(wanted: Wanted, bar: DeltaGenerator) -> Compared:
     """Predict with each on the faces that none of them has seen, and compare in pairs; ValueError or OSError."""
-    offered, (names, order) = resources.offered_models(), wanted
+    offered, (names, order, _) = resources.offered_models(), wanted
     faces, chosen = unseen_by_all(names, order, bar)
     clock, assessments = parts.Clock(), {}
     for i, name in enumerate(names):
@@ -142,7 +146,7 @@ def show_changes(found: Compared, offered: dict[str, str]) -> None:
         "The comparison (CSV)",
         "comparison.csv",
         lambda: pd.concat(found.changes.values(), ignore_index=True),
-        f"{first} {second}",
+        f"{' '.join(offered.values())} {found.title.partition(':')[0]}",
     )
     rows = changes[(changes["statistic"] == "change") & (changes["by"] != ALL)]
     if rows.empty:
@@ -170,11 +174,12 @@ def page() -> None:
     order = choose_order(UNSEEN)
     ready = order is not None and len(names) > 1
     pressed = st.button("Compare", type="primary", icon=":material/compare_arrows:", disabled=not ready)
-    go = st.session_state.pop(GO, False) or kept_text(MADE) is not None
+    go = (ready and st.session_state.pop(GO, False)) or kept_text(MADE) is not None
     if len(names) < 2:
         st.info("Choose at least two models. A variant of your own: ‘Retrain a variant’ in the sidebar.")
         return
-    wanted = Wanted(tuple(names), order) if order is not None else None
+    stamps = tuple(resources.version(name)[1] for name in names)
+    wanted = Wanted(tuple(names), order, stamps) if order is not None else None
     last: Compared | None = st.session_state.get(SLOT)
     begin = ready and (pressed or (go and (last is None or last.wanted != wanted)))
     found: Compared | None = parts.run_into(SLOT, wanted if begin else None, run)
@@ -185,7 +190,7 @@ def page() -> None:
     offered = {name: resources.called(name) for name in found.wanted.models}
     st.markdown(parts.plain(found.title))
     if found.wanted != wanted:
-        st.caption("This is the last comparison; the choices above have changed since.")
+        st.caption("This is the last comparison; the choices above, or a model, have changed since.")
     show_headlines(found, offered)
     show_changes(found, offered)
 

@@ -79,6 +79,9 @@ def choose_shown(run: Ran) -> tuple[str, pd.DataFrame]:
         st.caption(
             f"Wrong: by more than {FAR:g} {target.unit}. Changed by the mask: by {FAR / 2:g} {target.unit} or more."
         )
+    chosen = (run.id, task, mask, show, order, *groups.items(), *confident)
+    if st.session_state.setdefault("gallery_chosen", chosen) != chosen:  # other faces begin with their first page
+        st.session_state["gallery_chosen"], st.session_state["gallery_page"] = chosen, 1
     return mask, filtered(table, show=show, order=order, groups=groups, confident=confident)
 
 

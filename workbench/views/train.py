@@ -5,8 +5,8 @@ import streamlit as st
 
 from analyses.figures import curves_figure, loss_figure
 from analyses.report.words import scale
-from maskmtl import queue
 from maskmtl.runs import Run
+from maskmtl.tracking import export
 from workbench import parts, resources
 from workbench.address import kept
 from workbench.retrain import (
@@ -18,6 +18,7 @@ from workbench.retrain import (
     open_comparison,
     runs,
     show_status,
+    start_worker,
 )
 
 METRICS = {"accuracy": "Accuracy on validation", "mae": "Mean absolute error of age on validation, years"}
@@ -116,6 +117,8 @@ def show_run(run: Run) -> None:
                 st.markdown(f"Delete **{parts.plain(run.name)}**, its weights and all? This can't be undone.")
                 if st.button("Delete it", key=f"delete_{run.id}") and attempt(runs().delete, run.id):
                     st.rerun()
+        with st.popover("To MLflow …", icon=":material/upload:"):
+            offer_export(run)
     if run.error:
         st.error(parts.plain(f"It failed: {run.error}."))
     if run.active:
@@ -133,9 +136,19 @@ def show_run(run: Run) -> None:
         parts.csv("Curves (CSV)", f"{run.name}-curves.csv", run.metrics)
 
 
+def offer_export(run: Run) -> None:
+    """Parameters, curves and files for a team's own tracker."""
+    uri = st.text_input("Tracking server or store", key="mlflow_uri", placeholder="http://host:5000").strip()
+    experiment = st.text_input("Experiment", "maskmtl", key="mlflow_experiment").strip()
+    if st.button("Export", disabled=not (uri and experiment), key="mlflow_export"):
+        with st.spinner("Sending parameters, curves and files …"):
+            if attempt(export, run, uri, experiment):
+                st.success("MLflow has the run. Exported again, it gets what is new.")
+
+
 def resume(run: Run) -> None:
     runs().resume(run.id)
-    queue.start_worker(runs(), run.device)
+    start_worker(run.device, asked=True)
     st.rerun()
 
 
@@ -148,8 +161,6 @@ def page() -> None:
     found, problem = resources.known_runs()
     if problem:  # the sidebar says so
         return
-    for device in {run.device for run in found if run.state == "queued"}:
-        attempt(queue.start_worker, runs(), device)  # the machine may have been off
     if not found:
         st.info(
             "Nothing has been trained yet. Open ‘Retrain a variant’ in the sidebar, choose what to change, and press "
@@ -160,6 +171,7 @@ def page() -> None:
     active = [run.id for run in found if run.state == "running"] or [run.id for run in found if run.state == "queued"]
     chosen = kept(
         st.selectbox, "Run", list(names), index=list(names).index((active or list(names))[0]), key="train_run",
+        usual=[],  # which runs now is another one tomorrow
         format_func=lambda run_id: f"{names[run_id].name}, {STATE_WORDS[names[run_id].state]}",
     )  # fmt: skip
     attempt(show_run, names[chosen])
