@@ -60,7 +60,8 @@ def explain(
     such as age has no classes and takes no index. `options` are the method's own, such as `layer` of the class
     activation maps: a module's name, or one by task; or `regions` of the region methods: (B, R, S, S). The model runs
     in eval mode and is left as it was: mode, gradients, hooks. Images go through it in batches of 2^17 px, so memory
-    does not grow with them. TypeError or ValueError for arguments that do not fit the method or the model.
+    does not grow with them; where a GPU's runs out, in halves of these, at last on the CPU, where the model then stays.
+    TypeError or ValueError for arguments that do not fit the method or the model.
     """
     if method not in METHODS:
         raise ValueError(f"method should be one of {sorted(METHODS)}, got {method!r}")
@@ -85,17 +86,38 @@ def explain(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     found: list[Attribution] = []
+    left = batches(images) or [slice(0, 0)]
     try:
-        for few in batches(images) or [slice(0)]:
+        while left:
+            few = left.pop(0)
             asked = {task: None if classes is None else classes[few] for task, classes in chosen.items()}
-            # a clone, because autograd refuses tensors that were made in inference mode
-            with torch.inference_mode(False), torch.enable_grad():
-                maps = METHODS[method](model, images[few].detach().clone(), asked, **options_for(options, few))
-            found.append(_attribution(maps, method, explained(model, asked, maps.logits)))
+            device = next(model.parameters()).device
+            try:
+                # a clone, because autograd refuses tensors that were made in inference mode
+                with torch.inference_mode(False), torch.enable_grad():
+                    own = images[few].detach().to(device).clone()
+                    maps = METHODS[method](model, own, asked, **options_for(options, few))
+            except torch.OutOfMemoryError as error:
+                left = _smaller(model, few, error) + left
+            else:
+                found.append(_attribution(maps, method, explained(model, asked, maps.logits)))
     finally:
         for module, training in modes.items():
             module.training = training
     return joined(found, options)
+
+
+def _smaller(model: MaskMTL, few: slice, error: torch.OutOfMemoryError) -> list[slice]:
+    """What to explain instead of images that a GPU has no room for; of a single one the model has moved to the CPU."""
+    middle = (few.start + few.stop) // 2
+    if middle > few.start:
+        return [slice(few.start, middle), slice(middle, few.stop)]
+    if next(model.parameters()).device.type == "cpu":
+        raise error
+    torch.cuda.empty_cache()
+    with torch.inference_mode(False):  # or its values could have no gradients any more
+        model.cpu()
+    return [few]
 
 
 def _attribution(maps: Maps, method: str, classes: Mapping[str, Tensor]) -> Attribution:

@@ -334,3 +334,24 @@ def test_wrong_arguments(options, error, message):
 def test_wrong_images(images, error, message):
     with pytest.raises(error, match=message):
         explain(small()[0], images)
+
+
+def test_memory_that_runs_out_is_met_with_fewer_images(monkeypatch):
+    model, images = small()
+    expected, sizes, gradcam = explain(model, images).values, [], METHODS["gradcam"]
+
+    def tight(model, images, *args, **options):
+        sizes.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gradcam(model, images, *args, **options)
+
+    monkeypatch.setitem(METHODS, "gradcam", tight)
+    most = 1
+    found = explain(model, images).values
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    for task in model.specs:
+        np.testing.assert_allclose(found[task], expected[task], atol=1e-5)
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):  # on the CPU already
+        explain(model, images)
