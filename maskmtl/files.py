@@ -1,9 +1,12 @@
 """Writing so that a reader sees the old file or the new one, never half of one."""
 
+import fcntl
 import io
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,8 @@ from uuid import uuid4
 
 import numpy as np
 
+TEMPORARY = "maskmtl-"  # how our temporary folders begin
+FRESH = 60.0  # s in which one may not be locked yet
 UMASK = os.umask(0)  # can only be read by setting it
 os.umask(UMASK)
 
@@ -80,3 +85,34 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def temporary_folder() -> tuple[Path, Callable[[], None]]:
+    """A folder of our own for what must not last, and what removes it. While it lasts it is locked: `sweep` tells."""
+    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def remove() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+    return folder, remove
+
+
+def sweep() -> None:
+    """Remove the temporary folders of processes that were killed, or that went with the machine, before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        try:
+            if time.time() - folder.stat().st_mtime < FRESH:
+                continue
+            lock = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # of another user, or gone
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)

@@ -5,7 +5,6 @@ import json
 import mmap
 import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from maskmtl.files import whole_folder
+from maskmtl.files import temporary_folder, whole_folder
 from maskmtl.masks.landmarks import Landmarks
 from maskmtl.paths import DEMO, cache_folder
 from maskmtl.splits import PROTOCOLS, SPLITS
@@ -214,13 +213,13 @@ def _open_unprepared(
 ) -> Faces:
     from maskmtl.prepare import prepare
 
-    temporary = tempfile.mkdtemp(prefix="maskmtl-")
+    temporary, remove = temporary_folder()
     try:
-        folder = Path(temporary) / (path.resolve().name.split(".")[0] or "faces")
+        folder = temporary / (path.resolve().name.split(".")[0] or "faces")
         prepare(path, folder, align=align, progress=progress)
         faces = load_faces(folder, protocol)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove()
         raise
-    weakref.finalize(faces.images._images, shutil.rmtree, temporary, ignore_errors=True)
+    weakref.finalize(faces.images._images, remove)
     return replace(faces, table=faces.table.assign(split=None, excluded=""))

@@ -1,7 +1,8 @@
 """Nothing that a session holds outlives it: photos, uploads and results are dropped once its browser is gone for good.
 
 Streamlit forgets a session 2 minutes after its browser has left, but only when another one leaves, and only if nothing
-else holds it; what `resources.settle` has spared the garbage collector holds those of the first moments for ever.
+else holds it; what `resources.settle` has spared the garbage collector holds those of the first moments for ever. What
+a server that was killed has left on the disk goes when the next one starts.
 """
 
 import threading
@@ -11,6 +12,8 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state import SessionState
+
+from maskmtl.files import sweep
 
 GONE = 180.0  # s without a browser: Streamlit lets it come back for 120
 EVERY = 30.0  # s between two looks
@@ -48,6 +51,7 @@ def enter() -> None:
 
 @st.cache_resource
 def _sessions() -> Sessions:
+    sweep()  # of a server that was killed
     sessions = Sessions(st.runtime.get_instance().is_active_session)
     threading.Thread(target=_watch, args=(sessions,), name="sessions", daemon=True).start()
     return sessions

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from analyses.report.words import count
+from maskmtl.files import temporary_folder
 from maskmtl.manifest import Faces, open_faces, save_faces
 from maskmtl.sources import csv_paths
 from maskmtl.tasks import TASKS
@@ -87,11 +87,13 @@ def _opener(files: Sequence[UploadedFile]) -> Callable[[str, DeltaGenerator], tu
 
     def run(name: str, bar: DeltaGenerator) -> tuple[str, Faces | str]:
         progress = parts.opening(bar, "Looking for faces")
-        with tempfile.TemporaryDirectory(prefix="maskmtl-upload-") as folder:
-            try:
-                return name, open_faces(_written(files, Path(folder)), progress=progress)
-            except (ValueError, OSError) as error:
-                return name, str(error)
+        folder, remove = temporary_folder()
+        try:
+            return name, open_faces(_written(files, folder), progress=progress)
+        except (ValueError, OSError) as error:
+            return name, str(error)
+        finally:
+            remove()
 
     return run
 
