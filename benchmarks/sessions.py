@@ -32,6 +32,9 @@ def photo(face: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+GROWTH = 0.1  # of the server's memory from the first 50 uploads to the last
+
+
 def known_answers(n: int) -> list[tuple[bytes, dict[str, list[str]]]]:
     """Photos and what the page must show for each."""
     model, faces, found = load_model(DEFAULT_MODEL), open_faces("demo"), []
@@ -94,7 +97,10 @@ async def run(url: str, pid: int, sessions: int, uploads: int) -> None:
     print(f"upload to answer: median {np.median(times):.1f} s, 95 % within {np.quantile(times, 0.95):.1f} s")
     first, last = min(held, default=0), max(held, default=0)
     if first < last:
-        print(f"server: {held[last] / held[first] - 1:+.1%} from {first} to {last} uploads")
+        growth = held[last] / held[first] - 1
+        print(f"server: {growth:+.1%} from {first} to {last} uploads")
+        if growth > GROWTH:
+            raise SystemExit(f"the server's memory should grow by at most {GROWTH:.0%}, it grew by {growth:.1%}")
 
 
 def main() -> None:

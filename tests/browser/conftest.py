@@ -14,9 +14,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+from playwright.sync_api import ConsoleMessage
 
 from maskmtl.checkpoint import available_models
 from maskmtl.paths import ROOT
+from tests.browser.barriers import barriers
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -89,9 +91,15 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def told_by_us(message: ConsoleMessage) -> bool:
+    """Whether it is an error, but for the two addresses that Streamlit asks for under a page before the right ones."""
+    return message.type == "error" and "_stcore/h" not in message.location.get("url", "")
+
+
 @pytest.fixture
 def page(browser, server):
-    """A page of 1280 px; afterwards it must have asked nobody but the server, and shown no error in its console."""
+    """A page of 1280 px; afterwards it must have asked nobody but the server, its console show no error, and all be able
+    to read what stands there."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(WAIT * 1000)
@@ -99,8 +107,11 @@ def page(browser, server):
     broken: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: broken.append(str(error)))
+    page.on("console", lambda message: broken.extend([message.text] if told_by_us(message) else []))
     yield page
+    unread = barriers(page) if page.url.startswith(server) else []
     context.close()
     hosts = {urlparse(url).netloc for url in asked if urlparse(url).scheme not in ("data", "blob")}
     assert hosts <= {urlparse(server).netloc}
     assert not broken
+    assert not unread
