@@ -98,8 +98,8 @@ def told_by_us(message: ConsoleMessage) -> bool:
 
 @pytest.fixture
 def page(browser, server):
-    """A page of 1280 px; afterwards it must have asked nobody but the server, its console show no error, and all be able
-    to read what stands there."""
+    """A page of 1280 px. Afterwards it must have asked nobody but the server, its console must show no error, and what
+    stands there must be for all to read."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(WAIT * 1000)
