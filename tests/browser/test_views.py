@@ -44,7 +44,7 @@ def test_view(page, server, view, width):
     page.goto(f"{server}/{view}")
     page.get_by_role("heading", level=1).filter(has_text=VIEWS[view]).wait_for()
     settled(page)
-    assert page.get_by_text("never for deciding about a person").count() >= 1
+    page.locator(".caution").filter(has_text="never for deciding about a person").wait_for()
     assert page.locator(".caution").evaluate(UNCOVERED)
     assert page.get_by_test_id("stException").count() == 0
     script = "e => e.scrollWidth <= e.clientWidth && document.documentElement.scrollWidth <= innerWidth"
