@@ -91,7 +91,7 @@ def explain(
         while left:
             few = left.pop(0)
             asked = {task: None if classes is None else classes[few] for task, classes in chosen.items()}
-            device = next(model.parameters()).device
+            device = next(model.parameters(), images).device
             try:
                 # a clone, because autograd refuses tensors that were made in inference mode
                 with torch.inference_mode(False), torch.enable_grad():
@@ -112,7 +112,7 @@ def _smaller(model: MaskMTL, few: slice, error: torch.OutOfMemoryError) -> list[
     middle = (few.start + few.stop) // 2
     if middle > few.start:
         return [slice(few.start, middle), slice(middle, few.stop)]
-    if next(model.parameters()).device.type == "cpu":
+    if next(model.parameters(), torch.zeros(())).device.type == "cpu":
         raise error
     torch.cuda.empty_cache()
     with torch.inference_mode(False):  # or its values could have no gradients any more

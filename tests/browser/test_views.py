@@ -62,6 +62,7 @@ def test_keyboard(page, server, view):
         page.keyboard.press("Tab")
     assert page.evaluate("document.querySelectorAll('[data-reached]').length") > len(VIEWS)
     assert not page.evaluate(UNREACHED)
+    page.goto("about:blank")  # test_view has read it
 
 
 def test_run_by_keyboard(page, server):

@@ -138,7 +138,7 @@ def test_results_outlive_their_model(app, models, few_faces, tmp_path, say):
 
 
 def test_other_filters_begin_with_their_first_page(page, say):
-    at = run(page)
+    at = run(page.multiselect(key="set_masks").set_value(["none"]).run())
     at.number_input(key="gallery_page").set_value(5).run()
     link = dict(at.query_params)
     at.selectbox(key="gallery_show").set_value("wrong").run()
