@@ -110,6 +110,7 @@ def measure(browser: Browser, url: str, source: str, split: str, repeats: int) -
 def to_view(page: Page, name: str) -> None:
     page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
     page.get_by_role("heading", name=name, level=1).wait_for()
+    page.wait_for_timeout(1000)  # the title comes first: the script may only begin
     page.locator("[data-test-script-state=notRunning]").wait_for(state="attached")
 
 
