@@ -112,11 +112,17 @@ def _forward(model: MaskMTL, x: Tensor) -> dict[str, Tensor]:
             raise
         torch.cuda.empty_cache()
     if len(x) == 1:
-        with torch.inference_mode(False):  # or its values could have no gradients any more
-            model.cpu()
+        leave_gpu(model)
         return _forward(model, x.cpu())
     halves = [_forward(model, half.to(next(model.parameters()).device)) for half in x.chunk(2)]
     return {name: torch.cat([half[name].to(halves[1][name].device) for half in halves]) for name in halves[0]}
+
+
+def leave_gpu(model: MaskMTL) -> None:
+    """Move a model that has no room on its GPU to the CPU, for good."""
+    torch.cuda.empty_cache()
+    with torch.inference_mode(False):  # or its values could have no gradients any more
+        model.cpu()
 
 
 def _predict_batch(model: MaskMTL, faces: Faces, rows: np.ndarray, mask: str, seed: int) -> pd.DataFrame:

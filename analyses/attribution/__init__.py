@@ -18,6 +18,7 @@ from analyses.attribution.region_methods import check_regions, region_ablation, 
 from analyses.attribution.result import Attribution, Index, Maps, Method, joined, options_for
 from analyses.attribution.scores import batches, explained
 from maskmtl import __version__
+from maskmtl.inference import leave_gpu
 from maskmtl.networks import MaskMTL
 from maskmtl.tasks import Classes
 
@@ -114,9 +115,7 @@ def _smaller(model: MaskMTL, few: slice, error: torch.OutOfMemoryError) -> list[
         return [slice(few.start, middle), slice(middle, few.stop)]
     if next(model.parameters(), torch.zeros(())).device.type == "cpu":
         raise error
-    torch.cuda.empty_cache()
-    with torch.inference_mode(False):  # or its values could have no gradients any more
-        model.cpu()
+    leave_gpu(model)
     return [few]
 
 
