@@ -69,7 +69,7 @@ def _last_run() -> Source | None:
     order = run.order
     settings = {"split": WORDS[order.faces.split], "masks": list(order.masks), "mask_seed": order.seed}
     try:
-        model = model_folder(run.model) if resources.version(run.model)[1] == run.stamp else None
+        model = model_folder(run.model) if resources.version(run.model) == run.version else None
     except ValueError:  # it has been deleted since
         model = None
     faces = f"{run.faces.name}, {WORDS[order.faces.split]}"

@@ -99,7 +99,7 @@ def explain(
                     own = images[few].detach().to(device).clone()
                     maps = METHODS[method](model, own, asked, **options_for(options, few))
             except torch.OutOfMemoryError as error:
-                left = _smaller(model, few, error) + left
+                left = _smaller(model, few, device, error) + left
             else:
                 found.append(_attribution(maps, method, explained(model, asked, maps.logits)))
     finally:
@@ -108,12 +108,12 @@ def explain(
     return joined(found, options)
 
 
-def _smaller(model: MaskMTL, few: slice, error: torch.OutOfMemoryError) -> list[slice]:
+def _smaller(model: MaskMTL, few: slice, device: torch.device, error: torch.OutOfMemoryError) -> list[slice]:
     """What to explain instead of images that a GPU has no room for; of a single one the model has moved to the CPU."""
     middle = (few.start + few.stop) // 2
     if middle > few.start:
         return [slice(few.start, middle), slice(middle, few.stop)]
-    if next(model.parameters(), torch.zeros(())).device.type == "cpu":
+    if device.type == "cpu":
         raise error
     leave_gpu(model)
     return [few]

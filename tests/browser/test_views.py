@@ -38,7 +38,7 @@ def settled(page):
 
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("view", VIEWS)
-def test_view(page, server, view, width):
+def test_view(page, server, errors, view, width):
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if width == 400 else "light")
     page.goto(f"{server}/{view}")
@@ -49,6 +49,7 @@ def test_view(page, server, view, width):
     assert page.get_by_test_id("stException").count() == 0
     script = "e => e.scrollWidth <= e.clientWidth && document.documentElement.scrollWidth <= innerWidth"
     assert page.get_by_test_id("stMain").evaluate(script)
+    assert not [message.text for message in errors]
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -29,7 +29,7 @@ def lose(runs):
 
 
 def add_many(folder, start):
-    for i in range(start, start + 40):
+    for i in range(start, start + 100):
         Runs(folder).add(TINY, "demo", name=f"run{i}")
 
 
@@ -42,8 +42,8 @@ def test_nothing_is_made_before_a_run_is(tmp_path):
 
 def test_two_processes_write_at_once(runs):
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        list(pool.map(add_many, [runs.folder] * 2, [0, 40]))
-    assert {run.name for run in runs.all()} == {f"run{i}" for i in range(80)}
+        list(pool.map(add_many, [runs.folder] * 2, [0, 100]))
+    assert {run.name for run in runs.all()} == {f"run{i}" for i in range(200)}
     assert all(run.state == "queued" and run.config() == TINY for run in runs.all())
 
 

@@ -81,7 +81,8 @@ def test_the_form_follows_the_chosen_model(app, runs, models, tmp_path):
 
 def test_a_parent_may_be_named_in_other_ways_or_be_gone(app, runs, trained):
     first = str(bring(runs, trained, "first").folder)
-    named = {first + "/../first": first, "/gone/for/good": "maskmtl-compact"}
+    default = "maskmtl-compact"
+    named = {"first": first, first + "/../first": first, "/gone/for/good": default, "": default}
     for parent, shown in named.items():
         run = bring(runs, trained, "tiny", parent)
         at = app.switch_page("views/train.py").run()
